@@ -56,6 +56,9 @@ pub trait RxBatch {
     where
         Self: 'b;
 
+    /// All interfaces that frames of the queue refer to so far: [`RxQueue::interfaces`] while the queue is borrowed.
+    fn interfaces(&self) -> &[Interface];
+
     /// Iterates over the frames, in the order of their arrival. Called again, it goes on where the last iterator stopped:
     /// a worker may pause in the middle of a batch.
     fn frames(&mut self) -> Self::Frames<'_>;

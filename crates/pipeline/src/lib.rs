@@ -4,12 +4,16 @@
 //! [`handoff`] lane, from which a sink takes finished batches.
 
 pub mod batch;
+pub mod dissect;
 pub mod handoff;
 pub mod ledger;
 
 pub mod pool;
+pub mod record;
 mod sync;
 mod sys;
+#[cfg(not(loom))]
+pub mod worker;
 
 /// Version of the record schema; carried by every Kafka message and raised when a field changes its name, type or meaning.
 pub const SCHEMA_VERSION: u32 = 1;
