@@ -10,6 +10,7 @@ pub mod ledger;
 
 pub mod pool;
 pub mod record;
+pub mod schema;
 mod sync;
 mod sys;
 #[cfg(not(loom))]

@@ -1,11 +1,11 @@
 //! What is wrong with a frame that could not be read to its end.
 
 macro_rules! problems {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+    ($(#[doc = $doc:literal] $variant:ident = $name:literal,)*) => {
         /// The first thing found wrong in a frame. The record holds what could be read, and this name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum Problem { $($(#[$doc])* $variant,)* }
+        pub enum Problem { $(#[doc = $doc] $variant,)* }
 
         impl Problem {
             /// All of them.
@@ -15,6 +15,12 @@ macro_rules! problems {
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub const fn doc(self) -> &'static str {
+                match self { $(Self::$variant => $doc.trim_ascii(),)* }
             }
         }
     };
@@ -29,9 +35,9 @@ problems! {
     LinkNotCaptured = "link_not_captured",
     /// The link layer's header holds a value that its specification excludes.
     LinkInvalid = "link_invalid",
-    /// More VLAN tags than the record holds ([`MAX_VLANS`](super::MAX_VLANS)).
+    /// More VLAN tags than the record holds (4).
     TooManyVlans = "too_many_vlans",
-    /// The MPLS stack has more labels than the record holds ([`MAX_LABELS`](super::MAX_LABELS)).
+    /// The MPLS stack has more labels than the record holds (8).
     TooManyLabels = "too_many_labels",
     /// The frame ended inside of the ARP packet.
     ArpTruncated = "arp_truncated",
@@ -45,13 +51,13 @@ problems! {
     IpNotCaptured = "ip_not_captured",
     /// IPv4 header length below 5 words (RFC 791).
     IpHeaderLength = "ip_header_length",
-    /// IPv4 total length below the header's, or not 0 and below 20.
+    /// IPv4 total length below the header's length, but not 0.
     IpLengthBelowHeader = "ip_length_below_header",
     /// The IP packet claims more octets than the frame has.
     IpLengthAboveFrame = "ip_length_above_frame",
     /// An IPv4 option or IPv6 extension header runs beyond the packet or has an impossible length.
     IpOptions = "ip_options",
-    /// More IPv6 extension headers than the record holds ([`MAX_EXTENSIONS`](super::MAX_EXTENSIONS)).
+    /// More IPv6 extension headers than the record holds (12).
     TooManyExtensions = "too_many_extensions",
     /// The packet ended inside of the transport header.
     TransportTruncated = "transport_truncated",

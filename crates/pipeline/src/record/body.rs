@@ -334,9 +334,9 @@ fn ipv6_extensions(out: &mut Out<'_>, layers: &Layers) {
         out.literal(b"\"offset\":");
         out.value(layers.fragment_offset);
         if layers.ip_flags & 1 == 1 {
-            out.literal(b"\"more\":true,")
+            out.literal(b"\"more\":true,");
         } else {
-            out.literal(b"\"more\":false,")
+            out.literal(b"\"more\":false,");
         }
         out.close(b'}');
     }

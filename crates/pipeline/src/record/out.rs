@@ -83,13 +83,7 @@ impl<'a> Out<'a> {
         self.position = position;
     }
 
-    /// A 16-bit decimal number. Branch-free: the digits of ports cannot be predicted.
-    #[inline(always)]
-    pub(super) fn port(&mut self, n: u16) {
-        self.key_port(b"", n);
-    }
-
-    /// A constant and a 16-bit number.
+    /// A constant and a 16-bit number. Branch-free: the digits of ports cannot be predicted.
     #[inline(always)]
     pub(super) fn key_port<const N: usize>(&mut self, key: &[u8; N], n: u16) {
         let digits = u64::from(n / 10_000) | u64::from(DIGITS[usize::from(n % 10_000)]) << 8;

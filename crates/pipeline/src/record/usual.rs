@@ -56,9 +56,9 @@ pub(super) fn write(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
         Direction::Unknown => out.literal(b"},"),
     }
     if v4 {
-        ipv4(out, layers)
+        ipv4(out, layers);
     } else {
-        ipv6(out, layers)
+        ipv6(out, layers);
     }
     if tcp {
         tcp_header(out, layers);
