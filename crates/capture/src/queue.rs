@@ -45,7 +45,8 @@ pub trait RxQueue {
     /// If the mechanism does not answer; the counters of the last call stay true for their moment.
     fn stats(&mut self) -> Result<QueueStats, CaptureError>;
 
-    /// All interfaces that frames of this queue refer to. Grows, never shrinks, and no entry changes.
+    /// All interfaces that frames of this queue refer to. Grows, never shrinks, and no entry changes. The frames of a batch refer
+    /// to entries that were there when [`next_batch`](Self::next_batch) was *called*: who looks before each call knows them all.
     fn interfaces(&self) -> &[Interface];
 }
 
@@ -55,9 +56,6 @@ pub trait RxBatch {
     type Frames<'b>: Iterator<Item = Frame<'b>>
     where
         Self: 'b;
-
-    /// All interfaces that frames of the queue refer to so far: [`RxQueue::interfaces`] while the queue is borrowed.
-    fn interfaces(&self) -> &[Interface];
 
     /// Iterates over the frames, in the order of their arrival. Called again, it goes on where the last iterator stopped:
     /// a worker may pause in the middle of a batch.

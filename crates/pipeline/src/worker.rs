@@ -84,9 +84,9 @@ fn receive<Q: RxQueue>(
             output.counters().set_stats(queue.stats()?);
             next_stats = now + STATS_INTERVAL;
         }
+        output.learn(queue.interfaces());
         let idle = if let Some(mut batch) = queue.next_batch()? {
             now = Instant::now();
-            output.learn(batch.interfaces());
             process(&mut batch, matcher, output, control, now);
             false
         } else {
