@@ -40,6 +40,7 @@ pub struct QueueCounters {
     filtered: Counter,
     processed: Counter,
     undecodable: Counter,
+    octets: Counter,
     abandoned: Counter,
     stalls: Counter,
     stalled_nanos: Counter,
@@ -56,8 +57,10 @@ impl QueueCounters {
         self.filtered.add(n);
     }
 
-    /// Frames that became records; `undecodable` of them name something that could not be understood.
-    pub fn processed(&self, n: u64, undecodable: u64) {
+    /// Frames that became records, and their octets on the wire; `undecodable` of them name something that could not be
+    /// understood.
+    pub fn processed(&self, n: u64, undecodable: u64, octets: u64) {
+        self.octets.add(octets);
         self.processed.add(n);
         self.undecodable.add(undecodable);
     }
@@ -141,6 +144,7 @@ impl Ledger {
             filtered: Counter::default(),
             processed: Counter::default(),
             undecodable: Counter::default(),
+            octets: Counter::default(),
             abandoned: Counter::default(),
             stalls: Counter::default(),
             stalled_nanos: Counter::default(),

@@ -31,6 +31,8 @@ pub struct Frames {
     pub filtered: u64,
     /// Became records.
     pub processed: u64,
+    /// Octets on the wire of those that became records.
+    pub octets: u64,
     /// Of `processed`: the record names something that could not be understood.
     pub undecodable: u64,
     /// The ring's own bookkeeping pointed outside of it.
@@ -130,6 +132,7 @@ impl QueueReport {
                 nic_dropped: stats.nic_dropped,
                 filtered: counters.filtered.get(),
                 processed: counters.processed.get(),
+                octets: counters.octets.get(),
                 undecodable: counters.undecodable.get(),
                 damaged: stats.damaged,
                 abandoned: counters.abandoned.get(),
@@ -239,6 +242,7 @@ impl Frames {
             nic_dropped: counted(|f| f.nic_dropped),
             filtered: exact(|f| f.filtered),
             processed: exact(|f| f.processed),
+            octets: exact(|f| f.octets),
             undecodable: exact(|f| f.undecodable),
             damaged: exact(|f| f.damaged),
             abandoned: exact(|f| f.abandoned),

@@ -37,6 +37,7 @@ pub struct Output {
     /// Since the counters were last written.
     processed: u64,
     undecodable: u64,
+    octets: u64,
     filtered: u64,
     /// Since the start: what has an account already.
     accounted: u64,
@@ -64,6 +65,7 @@ impl Output {
             open: None,
             processed: 0,
             undecodable: 0,
+            octets: 0,
             filtered: 0,
             accounted: 0,
         }
@@ -109,6 +111,7 @@ impl Output {
             open.commit(len, frame.timestamp);
         }
         self.processed += 1;
+        self.octets += u64::from(frame.wire_len);
         self.undecodable += u64::from(self.layers.found.problem.is_some());
         true
     }
@@ -176,10 +179,10 @@ impl Output {
     /// Writes the counters of a batch of frames.
     #[inline]
     pub(super) fn count(&mut self) {
-        self.counters.processed(self.processed, self.undecodable);
+        self.counters.processed(self.processed, self.undecodable, self.octets);
         self.counters.filtered(self.filtered);
         self.accounted += self.processed + self.filtered;
-        (self.processed, self.undecodable, self.filtered) = (0, 0, 0);
+        (self.processed, self.undecodable, self.octets, self.filtered) = (0, 0, 0, 0);
     }
 
     /// The end: what is in the open batch goes to the sinks, which know whether there is still time to deliver it.
