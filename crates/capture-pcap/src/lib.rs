@@ -7,5 +7,12 @@
 //! The file readers are our own and need no libpcap. All `unsafe` stands in `sys`.
 
 mod file;
+mod filter;
+mod libpcap;
+mod place;
+mod sys;
 
 pub use file::{FileBatch, FileFrames, FileOptions, FileQueue, Progress, Rate};
+pub use filter::{Filter, InvalidProgram};
+pub use libpcap::{CompileError, Libpcap, join};
+pub use place::Place;
