@@ -75,12 +75,18 @@ enum Operation {
     Calculate(Arithmetic, Operand),
     Negate,
     Jump(u16),
+    /// A jump back, which only `protochain` makes; the kernel refuses it.
+    Loop(u16),
     Branch(Test, Operand, u16, u16),
     Return(u32),
     ReturnAccumulator,
     ToIndex,
     FromIndex,
 }
+
+/// How often a program may jump back on one frame. Each round of `protochain` passes over an extension header, of which even a
+/// jumbogram has fewer.
+const ROUNDS: u32 = 65_536;
 
 /// Places of scratch memory (`BPF_MEMWORDS`).
 const SCRATCH: usize = 16;
@@ -122,9 +128,9 @@ impl Filter {
     fn run_to_return(&self, data: &[u8], wire_len: u32) -> Option<u32> {
         let (mut a, mut x) = (0_u32, 0_u32);
         let mut scratch = [0_u32; SCRATCH];
-        let mut at = 0_usize;
+        let (mut at, mut rounds) = (0_usize, ROUNDS);
         loop {
-            // Jumps lead forward only, so this ends.
+            // Jumps lead forward but for those that are counted, so this ends.
             let operation = *self.operations.get(at)?;
             at += 1;
             match operation {
@@ -142,6 +148,10 @@ impl Filter {
                 Operation::Calculate(arithmetic, operand) => a = calculate(arithmetic, a, value(operand, x))?,
                 Operation::Negate => a = a.wrapping_neg(),
                 Operation::Jump(to) => at = usize::from(to),
+                Operation::Loop(to) => {
+                    rounds = rounds.checked_sub(1)?;
+                    at = usize::from(to);
+                }
                 Operation::Branch(test, operand, yes, no) => {
                     let other = value(operand, x);
                     let holds = match test {
@@ -257,6 +267,11 @@ fn decode(i: BpfInstruction, at: usize, len: usize) -> Result<Operation, &'stati
         }
         (5, _) => {
             let test = match i.code & 0xf0 {
+                0x00 if i.code == 0x05 && i.k >= 1 << 31 => {
+                    let back = i.k.wrapping_neg() as usize;
+                    let to = (at + 1).checked_sub(back).ok_or("jumps out of the program")?;
+                    return Ok(Operation::Loop(to as u16));
+                }
                 0x00 if i.code == 0x05 => return Ok(Operation::Jump(target(i.k)?)),
                 0x10 => Test::Equal,
                 0x20 => Test::Greater,

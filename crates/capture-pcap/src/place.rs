@@ -35,7 +35,7 @@ impl fmt::Display for Place {
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What can stand after a prefix, one for each kind of word that some rule of the grammar asks for.
-const CONTINUATIONS: [&str; 17] = [
+const CONTINUATIONS: [&str; 18] = [
     "",
     "ip",
     "1",
@@ -53,6 +53,7 @@ const CONTINUATIONS: [&str; 17] = [
     "nods",
     "pass",
     "match",
+    "[0]",
 ];
 
 /// libpcap's message without what only repeats that it is about a filter.

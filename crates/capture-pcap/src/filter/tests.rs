@@ -18,7 +18,7 @@ fn refusal(instructions: &[(u16, u8, u8, u32)]) -> String {
 fn bad_programs_are_refused() {
     assert!(refusal(&[(0x00, 0, 0, 1)]).contains("no return"));
     assert!(refusal(&[(0x05, 0, 0, 1), (0x06, 0, 0, 0)]).contains("jumps out"));
-    assert!(refusal(&[(0x05, 0, 0, u32::MAX), (0x06, 0, 0, 0)]).contains("jumps out"));
+    assert!(refusal(&[(0x05, 0, 0, u32::MAX - 1), (0x06, 0, 0, 0)]).contains("jumps out"));
     assert!(refusal(&[(0x15, 0, 1, 1), (0x06, 0, 0, 0)]).contains("jumps out"));
     assert!(refusal(&[(0x02, 0, 0, 16), (0x06, 0, 0, 0)]).contains("scratch"));
     assert!(refusal(&[(0x34, 0, 0, 0), (0x06, 0, 0, 0)]).contains("divides by 0"));
@@ -33,6 +33,12 @@ fn dividing_by_an_index_of_0_rejects() {
         let filter = Filter::new(&program(&[(0x00, 0, 0, 7), (code, 0, 0, 0), (0x06, 0, 0, 9)])).expect("right");
         assert_eq!(filter.run(&[], 0), 0);
     }
+}
+
+#[test]
+fn a_program_that_never_ends_rejects() {
+    let filter = Filter::new(&program(&[(0x05, 0, 0, u32::MAX), (0x06, 0, 0, 9)])).expect("right");
+    assert_eq!(filter.run(&[], 0), 0);
 }
 
 /// An Ethernet frame with what the expressions look at more often right than chance would have it.
