@@ -1,5 +1,6 @@
 //! The compiler of BPF expressions: whichever libpcap is found at run time.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,11 @@ impl Libpcap {
     pub fn load(path: Option<&Path>) -> Result<Self, CaptureError> {
         if let Some(path) = path {
             let api = Api::load(path).map_err(|error| {
-                CaptureError::Unsupported(format!("{} cannot be used as libpcap: {error}", path.display()))
+                CaptureError::Unsupported(format!(
+                    "{} cannot be used as libpcap: {}",
+                    path.display(),
+                    with_cause(&error)
+                ))
             })?;
             return Ok(Self { api, path: path.to_owned() });
         }
@@ -86,7 +91,7 @@ impl Libpcap {
         }
         Err(CaptureError::Unsupported(format!(
             "filters need libpcap, which is not there{}; Debian and Ubuntu: sudo apt-get install libpcap0.8; Fedora: sudo dnf install libpcap",
-            last.map(|error| format!(" ({error})")).unwrap_or_default()
+            last.map(|error| format!(" ({})", with_cause(&error))).unwrap_or_default()
         )))
     }
 
@@ -197,6 +202,11 @@ pub fn join(expressions: &[String]) -> Option<String> {
         [one] => Some((*one).to_owned()),
         several => Some(several.iter().map(|e| format!("({e})")).collect::<Vec<_>>().join(" and ")),
     }
+}
+
+/// The loader's own words are the cause of libloading's.
+fn with_cause(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn system(action: String, message: &str) -> CaptureError {

@@ -91,7 +91,9 @@ fn after_a_damaged_file_comes_the_next() {
         matches!(&errors[..], [CaptureError::Damaged { offset, .. }, CaptureError::Unsupported(_)] if *offset == 61),
         "{errors:?}"
     );
-    assert_eq!((progress.read(), progress.total()), (file.len() as u64 * 2 + 9, Some(file.len() as u64 * 2 + 9)));
+    // Of the text no more was read than it took to see what it is.
+    assert_eq!(progress.total(), Some(file.len() as u64 * 2 - 1 + 10));
+    assert_eq!(progress.read(), file.len() as u64 * 2 - 1 + 4);
     assert_eq!(queue.interfaces().len(), 2);
 }
 
