@@ -118,7 +118,7 @@ fn lengths_that_cannot_be() {
     blocks.enhanced(0, 0, b"four", 4, &[]);
     let cases: [(usize, u32, &str); 6] = [
         (4, 8, "claims 8 octets"),
-        (4, 17 << 20, "octets (12 to"),
+        (4, 17 << 20, "(12 to"),
         (8, 1, "interface 1, but 1"),
         (20, 5, "with room for 4"),
         (20, 300_000, "more than the 262144"),
@@ -137,6 +137,21 @@ fn lengths_that_cannot_be() {
     let mut file = small_pcap(0xa1b2_c3d4);
     file[24 + 8..24 + 12].copy_from_slice(&262_145_u32.to_le_bytes());
     assert!(matches!(&parse(&file).1[..], [CaptureError::Damaged { offset: 24, .. }]));
+}
+
+/// A block that is not looked at may be longer than any that is.
+#[test]
+fn a_long_block_is_passed_over() {
+    let mut blocks = Blocks::new(false);
+    blocks.interface(1, 0, &[]);
+    blocks.enhanced(0, 0, b"four", 4, &[]);
+    blocks.block(0x8000_0001, &vec![0; 17 << 20]);
+    let cut = blocks.file.len() - 1;
+    blocks.enhanced(0, 0, b"four", 4, &[]);
+    assert_eq!(whole(&blocks.file).len(), 2);
+    let (packets, errors) = parse(&blocks.file[..cut]);
+    assert_eq!(packets.len(), 1);
+    assert!(matches!(&errors[..], [CaptureError::Damaged { reason, .. }] if reason.contains("cut off")), "{errors:?}");
 }
 
 /// Packets of the greatest length make the buffer grow; in the small one there are many.

@@ -24,7 +24,7 @@ fn a_live_program_sees_tags_that_the_kernel_took() {
             assert_eq!(error, r#"filter "tcp prot 80": syntax error near "prot" (column 5)"#);
         }
         Err(CompileError::Capture(CaptureError::Permission { capability, .. })) => {
-            assert_eq!(capability, "CAP_NET_RAW")
+            assert_eq!(capability, "CAP_NET_RAW");
         }
         Err(other) => panic!("{other}"),
     }

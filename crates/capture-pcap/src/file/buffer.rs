@@ -39,6 +39,13 @@ impl Buffer {
         self.filled - self.pos
     }
 
+    /// Takes at most so many octets, unseen. How many it were.
+    pub(super) fn skip(&mut self, len: u64) -> u64 {
+        let taken = usize::try_from(len).unwrap_or(usize::MAX).min(self.left());
+        self.pos += taken;
+        taken as u64
+    }
+
     /// Starts on another file. A buffer that had to grow shrinks again.
     pub(super) fn clear(&mut self) {
         self.octets.truncate(Self::START);

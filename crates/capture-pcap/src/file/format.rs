@@ -14,6 +14,8 @@ pub(super) enum Step<'b> {
     Frame { frame: Frame<'b>, end: usize },
     /// Something that goes beyond the buffer: it has at least `need` octets.
     Partial { need: usize },
+    /// Something of no interest that is too long for the buffer: so many octets from here.
+    Skip { len: u64 },
     /// A whole header that describes interfaces: [`Format::header`] takes it.
     Header,
     /// Nothing that could be read.

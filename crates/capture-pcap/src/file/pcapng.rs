@@ -69,7 +69,7 @@ impl Section {
     /// The type of a Section Header Block, the same in both byte orders.
     pub(super) const MAGIC: u32 = 0x0a0d_0d0a;
     const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
-    /// The longest block that is read, octets; as in libpcap and Wireshark.
+    /// The longest block that is read, octets; as in libpcap. Longer ones that do not matter are passed over, as in Wireshark.
     const MAX_BLOCK: u32 = 16 << 20;
 
     #[inline]
@@ -80,6 +80,10 @@ impl Section {
             let kind = self.order.word(start, 0);
             if kind == Self::MAGIC {
                 return Step::Header;
+            }
+            let is_known = matches!(kind, ENHANCED_PACKET | PACKET | SIMPLE_PACKET | INTERFACE_DESCRIPTION);
+            if !is_known && self.order.word(start, 4) > Self::MAX_BLOCK {
+                return Step::Skip { len: u64::from(self.order.word(start, 4)).next_multiple_of(4) };
             }
             let (body, len) = match self.body(rest) {
                 Ok(found) => found,
@@ -234,7 +238,9 @@ impl From<Step<'_>> for Header {
         match step {
             Step::Partial { need } => Self::Partial { need },
             Step::Damaged(damage) => Self::Damaged(damage),
-            Step::Frame { .. } | Step::Header => Self::Damaged("a block in the wrong place".to_owned()),
+            Step::Frame { .. } | Step::Header | Step::Skip { .. } => {
+                Self::Damaged("a block in the wrong place".to_owned())
+            }
         }
     }
 }

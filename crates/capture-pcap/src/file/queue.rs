@@ -47,6 +47,8 @@ pub struct FileQueue {
     current: Option<Current>,
     format: Format,
     buffer: Buffer,
+    /// Octets still to pass over, of a block that does not fit into the buffer.
+    skipping: u64,
     interfaces: Interfaces,
     pace: Pace,
     progress: Arc<Progress>,
@@ -130,6 +132,7 @@ impl FileQueue {
             current: None,
             format: Format::Unknown,
             buffer: Buffer::new(),
+            skipping: 0,
             interfaces: Interfaces { table: Vec::new(), file_name: String::new() },
             pace: Pace::new(options.rate),
             progress: Arc::new(Progress::new(total)),
@@ -164,6 +167,7 @@ impl FileQueue {
     fn open_next(&mut self) -> Option<Result<(), CaptureError>> {
         let source = self.waiting.pop_front()?;
         self.buffer.clear();
+        self.skipping = 0;
         self.format = Format::Unknown;
         self.pace.next_file();
         let progress = Arc::clone(&self.progress);
@@ -196,8 +200,14 @@ impl FileQueue {
                     Some(opened) => opened?,
                 }
             }
+            self.skipping -= self.buffer.skip(self.skipping);
             let (octets, pos) = self.buffer.split();
             let need = match self.format.step(octets, pos) {
+                _ if self.skipping > 0 => 1,
+                Step::Skip { len } => {
+                    self.skipping = len;
+                    continue;
+                }
                 // Its interface may be new: the reader gets a chance to look at the table first.
                 Step::Frame { .. } if new_interfaces => return Ok(Front::NewInterface),
                 Step::Frame { .. } => return Ok(Front::Frame),
@@ -229,6 +239,10 @@ impl FileQueue {
             Ok(Got::Nothing) => Ok(false),
             Ok(Got::End) if matches!(self.format, Format::Unknown) && self.buffer.left() < 4 => {
                 Err(self.unknown(if self.buffer.left() == 0 { "it is empty" } else { "it is too short" }))
+            }
+            Ok(Got::End) if self.skipping > 0 => {
+                let missing = self.skipping;
+                Err(self.damaged(format!("the file is cut off: {missing} octets are missing")))
             }
             Ok(Got::End) if self.buffer.left() == 0 => {
                 self.current = None;
@@ -318,6 +332,7 @@ impl RxQueue for FileQueue {
         self.current = None;
         self.not_due = None;
         self.buffer.clear();
+        self.skipping = 0;
         self.format = Format::Unknown;
         Ok(())
     }

@@ -124,7 +124,7 @@ proptest! {
         let mut instructions = instructions;
         instructions.push((0x16, 0, 0, 0));
         if let Ok(filter) = Filter::new(&program(&instructions)) {
-            filter.run(&data, 100);
+            let _ = filter.run(&data, 100);
         }
     }
 }
