@@ -24,7 +24,7 @@ fn swapped(file: &[u8]) -> Vec<u8> {
     let mut at = 24;
     while at < file.len() {
         words(&file[at..at + header], &mut out);
-        let captured = u32::from_le_bytes(file[at + 8..at + 12].try_into().unwrap()) as usize;
+        let captured = u32::from_le_bytes(file[at + 8..at + 12].try_into().expect("4 octets")) as usize;
         out.extend(&file[at + header..at + header + captured]);
         at += header + captured;
     }
@@ -182,6 +182,35 @@ fn gzip_and_zstd_of_many_parts() {
         let (packets, errors) = parse(&compressed[..compressed.len() - 9]);
         assert!(packets.len() > 1000 && expected.starts_with(&packets), "{program}: {} packets", packets.len());
         assert!(matches!(&errors[..], [CaptureError::Damaged { .. }]), "{errors:?}");
+    }
+}
+
+/// What zstd itself can get out of a damaged file, we get as well, and of a gzip file what is before the damage.
+#[test]
+fn damaged_compressed_data_give_what_is_before() {
+    let folder = TempDir::new().unwrap();
+    // Hardly compressible, so that there are many blocks.
+    let mut state = 1_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8 & 0x3f
+    };
+    let data: Vec<u8> = (0..1000).map(|_| noise()).collect();
+    let contents: Vec<Vec<u8>> = (0..2000).map(|_| data.iter().map(|d| d ^ noise()).collect()).collect();
+    let records: Vec<_> = contents.iter().map(|c| (0, 0, c.as_slice(), 1000)).collect();
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, pcap(NANO, 1, &records)).unwrap();
+    for program in ["gzip", "zstd"] {
+        let mut compressed = run(program, &["-c", arg(&plain)]);
+        let middle = compressed.len() / 2;
+        compressed[middle..middle + 64].fill(0xff);
+        let path = folder.path().join("damaged");
+        std::fs::write(&path, &compressed).unwrap();
+        let theirs = if program == "zstd" { run("zstd", &["-dcf", arg(&path)]).len() } else { 0 };
+        let (packets, errors) = read(&path);
+        assert!(!errors.is_empty(), "{program}");
+        let got: usize = packets.iter().map(|p| p.data.len() + 16).sum();
+        assert!(got > 300_000 && got + 8192 > theirs, "{program}: {got} of {theirs}");
     }
 }
 

@@ -11,20 +11,20 @@ use tempfile::TempDir;
 
 /// How long a run takes, and how many packets there were.
 fn timed(rate: Rate, files: &[Vec<u8>]) -> (Duration, usize) {
-    let folder = TempDir::new().unwrap();
+    let folder = TempDir::new().expect("a folder");
     let paths: Vec<_> = (0..files.len()).map(|number| folder.path().join(number.to_string())).collect();
     for (path, file) in paths.iter().zip(files) {
-        std::fs::write(path, file).unwrap();
+        std::fs::write(path, file).expect("room");
     }
-    let mut queue = FileQueue::open(&paths, FileOptions { rate }).unwrap();
+    let mut queue = FileQueue::open(&paths, FileOptions { rate }).expect("they exist");
     let (start, mut packets) = (Instant::now(), 0);
     loop {
-        if let Some(mut batch) = queue.next_batch().unwrap() {
+        if let Some(mut batch) = queue.next_batch().expect("whole files") {
             packets += batch.frames().count();
             continue;
         }
         let asked = Instant::now();
-        let readiness = queue.wait(Duration::from_millis(5)).unwrap();
+        let readiness = queue.wait(Duration::from_millis(5)).expect("no errors");
         assert!(asked.elapsed() < Duration::from_millis(500), "a wait is no longer than it may be");
         if readiness == Readiness::Ended {
             return (start.elapsed(), packets);

@@ -201,9 +201,45 @@ impl Compression {
     fn reader(self, compressed: Reader) -> io::Result<Reader> {
         let compressed = BufReader::with_capacity(COMPRESSED, compressed);
         Ok(match self {
-            Self::Gzip => Box::new(MultiGzDecoder::new(compressed)),
-            Self::Zstd => Box::new(zstd::Decoder::with_buffer(compressed)?),
+            Self::Gzip => Box::new(Pieces { inner: MultiGzDecoder::new(compressed), failed: None }),
+            Self::Zstd => Box::new(Pieces { inner: zstd::Decoder::with_buffer(compressed)?, failed: None }),
         })
+    }
+}
+
+/// Asks a decompressor for little at a time: what it has made before it fails is lost with the call that fails.
+struct Pieces<R> {
+    inner: R,
+    failed: Option<io::Error>,
+}
+
+impl<R> Pieces<R> {
+    /// Octets. Divides the 128 KiB of a zstd block, so that a block that is whole is not lost with the next.
+    const PIECE: usize = 4 << 10;
+}
+
+impl<R: Read> Read for Pieces<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let mut done = 0;
+        for piece in buffer.chunks_mut(Self::PIECE) {
+            match self.inner.read(piece) {
+                Ok(octets) => {
+                    done += octets;
+                    if octets < piece.len() {
+                        break;
+                    }
+                }
+                Err(error) if done == 0 => return Err(error),
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(done)
     }
 }
 
