@@ -50,11 +50,11 @@ pub struct InterfaceInfo {
 /// [`CaptureError::System`] if the kernel's list cannot be read.
 pub fn list() -> Result<Vec<InterfaceInfo>, CaptureError> {
     let socket = control::open().map_err(|e| system("opening a socket", e))?;
-    let text = fs::read_to_string("/proc/thread-self/net/dev").map_err(|e| system("reading /proc/thread-self/net/dev", e))?;
+    let text =
+        fs::read_to_string("/proc/thread-self/net/dev").map_err(|e| system("reading /proc/thread-self/net/dev", e))?;
     let routes = default_routes();
     // An interface that goes away meanwhile is left out.
-    let mut all: Vec<_> =
-        names(&text).filter_map(|name| describe(socket.as_fd(), name, &routes).ok()).collect();
+    let mut all: Vec<_> = names(&text).filter_map(|name| describe(socket.as_fd(), name, &routes).ok()).collect();
     all.sort_by_key(|i| i.index);
     Ok(all)
 }
@@ -65,8 +65,8 @@ pub fn list() -> Result<Vec<InterfaceInfo>, CaptureError> {
 /// [`CaptureError::NoSuchInterface`].
 pub fn rss_queues(name: &str) -> Result<u32, CaptureError> {
     let socket = control::open().map_err(|e| system("opening a socket", e))?;
-    let index = control::index_of(socket.as_fd(), name)
-        .map_err(|_| CaptureError::NoSuchInterface { name: name.into() })?;
+    let index =
+        control::index_of(socket.as_fd(), name).map_err(|_| CaptureError::NoSuchInterface { name: name.into() })?;
     Ok(queues_of(socket.as_fd(), name, index))
 }
 

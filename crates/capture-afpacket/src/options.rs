@@ -122,7 +122,11 @@ impl Options {
         }
         let page = page_size();
         if !self.block_size.is_power_of_two() || !(page..=MAX_BLOCK_SIZE).contains(&self.block_size) {
-            return Err(bad("block_size", self.block_size, format!("a power of two from {page} to {MAX_BLOCK_SIZE} octets")));
+            return Err(bad(
+                "block_size",
+                self.block_size,
+                format!("a power of two from {page} to {MAX_BLOCK_SIZE} octets"),
+            ));
         }
         let needed = BLOCK_HEADER + FRAME_OVERHEAD + self.snaplen as usize;
         if needed > self.block_size as usize {
@@ -130,7 +134,7 @@ impl Options {
             return Err(bad("block_size", self.block_size, allowed));
         }
         let milliseconds = self.block_timeout.as_millis();
-        if !(1..=10_000).contains(&milliseconds) || self.block_timeout.subsec_nanos() % 1_000_000 != 0 {
+        if !(1..=10_000).contains(&milliseconds) || !self.block_timeout.subsec_nanos().is_multiple_of(1_000_000) {
             return Err(bad("block_timeout", format!("{:?}", self.block_timeout), "whole milliseconds, 1 to 10000"));
         }
         let block_count = self.block_count.unwrap_or_else(|| self.default_count(memory_of_machine()));

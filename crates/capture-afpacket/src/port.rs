@@ -67,18 +67,24 @@ impl Port {
         socket.attach(&program::reject_all()).map_err(|e| system("attaching a filter", e))?;
         let RingRequest { block_size, block_count, .. } = plan.request;
         let megabytes = (u64::from(block_size) * u64::from(block_count)) >> 20;
-        let ring_error = |e| system(format!("making a ring of {block_count} blocks, {megabytes} MiB (fewer blocks take less memory)"), e);
+        let ring_error = |e| {
+            system(format!("making a ring of {block_count} blocks, {megabytes} MiB (fewer blocks take less memory)"), e)
+        };
         socket.make_ring(plan.request).map_err(ring_error)?;
         let ring = Ring::map(socket.as_fd(), block_size as usize, block_count as usize).map_err(ring_error)?;
         if plan.options.direction == CaptureDirection::In {
             socket.ignore_outgoing().map_err(|e| match e.raw_os_error() {
-                Some(libc::ENOPROTOOPT) => CaptureError::Unsupported("direction in needs Linux 4.20 or newer (PACKET_IGNORE_OUTGOING)".into()),
+                Some(libc::ENOPROTOOPT) => {
+                    CaptureError::Unsupported("direction in needs Linux 4.20 or newer (PACKET_IGNORE_OUTGOING)".into())
+                }
                 _ => system("setting PACKET_IGNORE_OUTGOING", e),
             })?;
         }
         socket.bind(hardware.index).map_err(|e| missing_or(name, format!("binding to {name}"), e))?;
         if plan.options.direction == CaptureDirection::Promisc {
-            socket.promiscuous(hardware.index).map_err(|e| missing_or(name, format!("making {name} promiscuous"), e))?;
+            socket
+                .promiscuous(hardware.index)
+                .map_err(|e| missing_or(name, format!("making {name} promiscuous"), e))?;
         }
         Ok(Self { ring, socket, hardware, epoch: 0, received: 0, accepted: 0 })
     }
@@ -104,14 +110,18 @@ impl Port {
         let Options { direction, snaplen, filter, .. } = &plan.options;
         let program = program::assemble(*direction, self.hardware.loopback, *snaplen, filter.as_ref())?;
         self.socket.attach(&program).map_err(|e| match e.raw_os_error() {
-            Some(libc::ENOMEM) => system("attaching the filter (a long one needs a larger sysctl net.core.optmem_max)", e),
+            Some(libc::ENOMEM) => {
+                system("attaching the filter (a long one needs a larger sysctl net.core.optmem_max)", e)
+            }
             _ => system("attaching the filter", e),
         })
     }
 
     /// Accepts nothing from now on. When this returns, all that was accepted is in the ring or counted as dropped.
     pub(crate) fn refuse(&self) -> Result<(), CaptureError> {
-        self.socket.attach(&program::reject_all()).map_err(|e| system("attaching the filter that ends the capture", e))?;
+        self.socket
+            .attach(&program::reject_all())
+            .map_err(|e| system("attaching the filter that ends the capture", e))?;
         if !socket::wait_for_receive_paths() {
             // No such barrier on this kernel: a receive path is through after far less than this.
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -157,7 +167,9 @@ impl Hardware {
         let index = control::index_of(socket.as_fd(), name).map_err(|e| missing_or(name, question(), e))?;
         let (kind, _) = control::hardware_of(socket.as_fd(), name).map_err(|e| missing_or(name, question(), e))?;
         let link_type = link_type_of(kind).ok_or_else(|| {
-            CaptureError::Unsupported(format!("{name} has link type {kind} (ARPHRD_ in linux/if_arp.h), which cannot be captured yet"))
+            CaptureError::Unsupported(format!(
+                "{name} has link type {kind} (ARPHRD_ in linux/if_arp.h), which cannot be captured yet"
+            ))
         })?;
         Ok(Self { index, link_type, loopback: kind == libc::ARPHRD_LOOPBACK })
     }

@@ -127,7 +127,11 @@ impl Queue {
         }
         if !self.port.drained() {
             let missing = self.port.accepted - self.port.received;
-            tracing::warn!(queue = self.number, missing, "stopped, but the kernel did not hand over all it had accepted");
+            tracing::warn!(
+                queue = self.number,
+                missing,
+                "stopped, but the kernel did not hand over all it had accepted"
+            );
         }
         Ok(true)
     }

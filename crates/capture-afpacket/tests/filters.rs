@@ -14,7 +14,9 @@ use testkit::send::{FrameShape, Sender};
 #[test]
 fn an_expression_takes_exactly_its_frames_and_the_snaplen_holds() {
     let lab = Lab::plain();
-    for (direction, snaplen) in [(CaptureDirection::Promisc, 54), (CaptureDirection::In, 54), (CaptureDirection::In, 100)] {
+    for (direction, snaplen) in
+        [(CaptureDirection::Promisc, 54), (CaptureDirection::In, 54), (CaptureDirection::In, 100)]
+    {
         let queue = single(lab.open(|o| {
             o.filter = Some(compile("udp src portrange 10002-10004 and not ip6"));
             o.direction = direction;

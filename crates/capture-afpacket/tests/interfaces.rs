@@ -3,6 +3,7 @@
 mod common;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use capture::{CaptureError, LinkType};
 use capture_afpacket::{Options, interfaces, open};
@@ -14,8 +15,14 @@ fn the_list_is_that_of_the_namespace() {
     let addresses = Some(("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()));
     let lab = Lab::new(&VethOptions { queues: 4, mtu: 4000, addresses });
     lab.b.ip("route add default via 192.0.2.1");
+    wait_for_carrier(&lab.b, "b0");
     let (list, default, queues, none) = lab.b.enter(|| {
-        (interfaces::list().unwrap(), interfaces::default_route(), interfaces::rss_queues("b0"), interfaces::rss_queues("a0"))
+        (
+            interfaces::list().unwrap(),
+            interfaces::default_route(),
+            interfaces::rss_queues("b0"),
+            interfaces::rss_queues("a0"),
+        )
     });
     let names: Vec<&str> = list.iter().map(|i| i.name.as_str()).collect();
     assert!(names.contains(&"lo") && names.contains(&"b0") && !names.contains(&"a0"), "{names:?}");
@@ -38,6 +45,16 @@ fn the_list_is_that_of_the_namespace() {
 fn a_missing_interface_is_named() {
     let error = NetNs::new().enter(|| open(&Options::new("nosuch0")).err().unwrap());
     assert!(matches!(error, CaptureError::NoSuchInterface { ref name } if name == "nosuch0"), "{error}");
+}
+
+/// The kernel tells of a carrier up to a second late.
+fn wait_for_carrier(namespace: &NetNs, name: &str) {
+    let running = || interfaces::list().unwrap().iter().any(|i| i.name == name && i.running);
+    let begin = Instant::now();
+    while !namespace.enter(running) {
+        assert!(begin.elapsed() < Duration::from_secs(5), "no carrier");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Runs itself again without the capability.

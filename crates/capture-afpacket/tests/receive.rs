@@ -42,15 +42,15 @@ fn frames_of_other_programs_are_found() {
         harvest.assert_closed();
         harvest.frames.iter().filter(|f| wanted(&f.data)).count()
     };
-    let icmp = |kind: u8| move |f: &[u8]| f.get(12..14) == Some(&[8, 0]) && f.get(23) == Some(&1) && f.get(34) == Some(&kind);
+    let icmp =
+        |kind: u8| move |f: &[u8]| f.get(12..14) == Some(&[8, 0]) && f.get(23) == Some(&1) && f.get(34) == Some(&kind);
     let udp_to = |port: u16| move |f: &[u8]| f.get(23) == Some(&17) && f.get(36..38) == Some(&port.to_be_bytes()[..]);
 
     let queue = single(lab.open(|_| {}));
     ping(&lab.a, "192.0.2.2");
     let harvest = finish(queue);
-    let echoes = |kind, direction| {
-        harvest.frames.iter().filter(|f| icmp(kind)(&f.data) && f.direction == direction).count()
-    };
+    let echoes =
+        |kind, direction| harvest.frames.iter().filter(|f| icmp(kind)(&f.data) && f.direction == direction).count();
     assert_eq!([echoes(8, Direction::Rx), echoes(0, Direction::Tx), echoes(8, Direction::Tx)], [3, 3, 0]);
 
     let queue = single(lab.open(|_| {}));
@@ -63,11 +63,15 @@ fn frames_of_other_programs_are_found() {
     let queue = single(lab.open(|_| {}));
     let script = "from scapy.all import *\n\
                   sendp(Ether(dst='ff:ff:ff:ff:ff:ff')/IP(src='192.0.2.1',dst='192.0.2.2')/UDP(sport=1,dport=7001)/'x', iface='a0', count=20, verbose=0)";
-    lab.a.run("python3", &["-c", script]);
+    // Debian's own, for which python3-scapy is.
+    lab.a.run("/usr/bin/python3", &["-c", script]);
     assert_eq!(count(queue, &udp_to(7001)), 20);
 
     let queue = single(lab.open(|_| {}));
-    lab.a.run("mausezahn", &["a0", "-q", "-c", "50", "-A", "192.0.2.1", "-B", "192.0.2.2", "-b", "bcast", "-t", "udp", "dp=7002"]);
+    lab.a.run(
+        "mausezahn",
+        &["a0", "-q", "-c", "50", "-A", "192.0.2.1", "-B", "192.0.2.2", "-b", "bcast", "-t", "udp", "dp=7002"],
+    );
     assert_eq!(count(queue, &udp_to(7002)), 50);
 }
 

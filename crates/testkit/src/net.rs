@@ -123,7 +123,8 @@ impl Veth {
         a.ip(&format!("link add {name_a} {shape} type veth peer name {name_b} {shape} netns {}", b.path()));
         let (address_a, address_b) = options.addresses.unzip();
         for (namespace, name, address) in [(a, name_a, address_a), (b, name_b, address_b)] {
-            let off = ["-K", name, "gro", "off", "gso", "off", "tso", "off", "tx", "off", "rxvlan", "off", "txvlan", "off"];
+            let off =
+                ["-K", name, "gro", "off", "gso", "off", "tso", "off", "tx", "off", "rxvlan", "off", "txvlan", "off"];
             namespace.run("ethtool", &off);
             if let Some(address) = address {
                 let length = if address.is_ipv4() { 24 } else { 64 };

@@ -82,7 +82,9 @@ impl Sender {
         while !left.is_empty() {
             match packet::send(&self.socket, left) {
                 Ok(sent) => left = left.get(sent..).unwrap_or(&[]),
-                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => thread::yield_now(),
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => {
+                    thread::yield_now();
+                }
                 Err(e) => panic!("sending: {e}"),
             }
         }

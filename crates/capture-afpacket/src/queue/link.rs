@@ -129,7 +129,11 @@ impl Queue {
         let new = self.counters.damaged - self.counters.damage_logged;
         if new > 0 {
             self.counters.damage_logged = self.counters.damaged;
-            tracing::warn!(queue = self.number, frames = new, "a block of the ring pointed outside of itself: frames could not be read");
+            tracing::warn!(
+                queue = self.number,
+                frames = new,
+                "a block of the ring pointed outside of itself: frames could not be read"
+            );
         }
     }
 }

@@ -161,7 +161,7 @@ impl<'a, const N: usize> Words<'a, N> {
     /// The word at `offset`, which is a constant: the assertion costs nothing.
     #[inline]
     fn octets(&self, offset: usize) -> [u8; 8] {
-        assert!(offset % ALIGNMENT == 0 && offset + 8 <= N, "outside of the header");
+        assert!(offset.is_multiple_of(ALIGNMENT) && offset + 8 <= N, "outside of the header");
         let word = self.0.as_ptr().wrapping_add(offset).cast::<u64>();
         // SAFETY: `word` is inside of the borrowed octets and a multiple of 8 away from a start that is aligned to 8:
         // `at` checked the start and the assertion the offset. Every bit pattern is a u64.

@@ -28,8 +28,7 @@ impl Netlink {
     /// In the namespace of the calling thread.
     pub(crate) fn open() -> io::Result<Self> {
         // SAFETY: takes numbers only.
-        let fd =
-            unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -52,9 +51,8 @@ impl Netlink {
         }
         let mut answer = vec![0u8; 32 * 1024];
         // SAFETY: writes at most the length of `answer`. The kernel has answered within `send`: this does not wait.
-        let got = unsafe {
-            libc::recv(self.fd.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), libc::MSG_DONTWAIT)
-        };
+        let got =
+            unsafe { libc::recv(self.fd.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), libc::MSG_DONTWAIT) };
         let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
         parse(answer.get(..got).unwrap_or(&[]))
     }
@@ -74,9 +72,8 @@ fn parse(message: &[u8]) -> io::Result<Option<u64>> {
         let length = usize::from(length);
         let Some(value) = rest.get(4..length) else { break };
         if kind == IFLA_STATS64 {
-            let counter = |i: usize| {
-                value.get(i * 8..i * 8 + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes)
-            };
+            let counter =
+                |i: usize| value.get(i * 8..i * 8 + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
             return Ok(counter(RX_FIFO_ERRORS).zip(counter(RX_MISSED_ERRORS)).map(|(a, b)| a.saturating_add(b)));
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);

@@ -195,9 +195,8 @@ impl PacketSocket {
     fn get<T: Copy>(&self, level: c_int, option: c_int, mut value: T) -> io::Result<T> {
         let mut length = size_of::<T>() as libc::socklen_t;
         // SAFETY: the kernel writes at most `length` octets to `value`, a type of integers, each caller's as the option gives.
-        let result = unsafe {
-            libc::getsockopt(self.fd.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length)
-        };
+        let result =
+            unsafe { libc::getsockopt(self.fd.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length) };
         check(result)?;
         Ok(value)
     }

@@ -14,38 +14,38 @@ use testkit::queues::OwnedFrame;
 use testkit::send::{FrameShape, Sender, number_of};
 
 /// Two namespaces and a cable: `a0` in `a`, `b0` in `b`.
-pub struct Lab {
-    pub a: NetNs,
-    pub b: NetNs,
+pub(crate) struct Lab {
+    pub(crate) a: NetNs,
+    pub(crate) b: NetNs,
 }
 
 impl Lab {
-    pub fn new(options: &VethOptions) -> Self {
+    pub(crate) fn new(options: &VethOptions) -> Self {
         let lab = Self { a: NetNs::new(), b: NetNs::new() };
         Veth::pair(&lab.a, "a0", &lab.b, "b0", options);
         lab
     }
 
-    pub fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self::new(&VethOptions::default())
     }
 
     /// Opens queues on `b0`.
-    pub fn open(&self, change: impl FnOnce(&mut Options) + Send) -> Vec<Queue> {
+    pub(crate) fn open(&self, change: impl FnOnce(&mut Options) + Send) -> Vec<Queue> {
         open_in(&self.b, "b0", change)
     }
 
     /// Sends numbered frames from `a0`, flat out.
-    pub fn send(&self, shape: &FrameShape, start: u64, count: u64) {
+    pub(crate) fn send(&self, shape: &FrameShape, start: u64, count: u64) {
         self.send_at(shape, start, count, None);
     }
 
-    pub fn send_at(&self, shape: &FrameShape, start: u64, count: u64, rate: Option<u32>) {
+    pub(crate) fn send_at(&self, shape: &FrameShape, start: u64, count: u64, rate: Option<u32>) {
         self.a.enter(|| Sender::open("a0").send_numbered(shape, start, count, rate));
     }
 }
 
-pub fn open_in(namespace: &NetNs, interface: &str, change: impl FnOnce(&mut Options) + Send) -> Vec<Queue> {
+pub(crate) fn open_in(namespace: &NetNs, interface: &str, change: impl FnOnce(&mut Options) + Send) -> Vec<Queue> {
     namespace.enter(|| {
         let mut options = Options::new(interface);
         change(&mut options);
@@ -54,28 +54,28 @@ pub fn open_in(namespace: &NetNs, interface: &str, change: impl FnOnce(&mut Opti
 }
 
 /// The only queue.
-pub fn single(mut queues: Vec<Queue>) -> Queue {
+pub(crate) fn single(mut queues: Vec<Queue>) -> Queue {
     assert_eq!(queues.len(), 1);
     queues.pop().expect("there is one")
 }
 
 /// What a queue gave from first to last.
 #[derive(Debug)]
-pub struct Harvest {
-    pub frames: Vec<OwnedFrame>,
-    pub stats: QueueStats,
-    pub interfaces: Vec<Interface>,
+pub(crate) struct Harvest {
+    pub(crate) frames: Vec<OwnedFrame>,
+    pub(crate) stats: QueueStats,
+    pub(crate) interfaces: Vec<Interface>,
     /// CPU time of the thread that read.
-    pub cpu: Duration,
+    pub(crate) cpu: Duration,
 }
 
 impl Harvest {
-    pub fn numbers(&self) -> Vec<u64> {
+    pub(crate) fn numbers(&self) -> Vec<u64> {
         self.frames.iter().filter_map(|f| number_of(&f.data)).collect()
     }
 
     /// The ledger of a drained queue.
-    pub fn assert_closed(&self) {
+    pub(crate) fn assert_closed(&self) {
         let QueueStats { offered, received, ring_dropped, damaged, .. } = self.stats;
         assert_eq!(offered, Count::Exact(received) + ring_dropped, "{:?}", self.stats);
         assert_eq!(received, self.frames.len() as u64, "{:?}", self.stats);
@@ -84,13 +84,13 @@ impl Harvest {
 }
 
 /// Stops the queue and reads it to the end.
-pub fn finish(mut queue: Queue) -> Harvest {
+pub(crate) fn finish(mut queue: Queue) -> Harvest {
     queue.stop().expect("the queue stops");
     read(&mut queue, &AtomicBool::new(true))
 }
 
 /// The queues of one interface: all stop before the first is closed, for the flows of a closed queue move to the others.
-pub fn finish_all(mut queues: Vec<Queue>) -> Vec<Harvest> {
+pub(crate) fn finish_all(mut queues: Vec<Queue>) -> Vec<Harvest> {
     for queue in &mut queues {
         queue.stop().expect("the queue stops");
     }
@@ -98,12 +98,12 @@ pub fn finish_all(mut queues: Vec<Queue>) -> Vec<Harvest> {
 }
 
 /// Three echo requests from the namespace to `to`.
-pub fn ping(from: &NetNs, to: &str) {
+pub(crate) fn ping(from: &NetNs, to: &str) {
     from.run("hping3", &["--icmp", "-q", "-c", "3", "-i", "u50000", to]);
 }
 
 /// Reads until `stop` is set, then stops the queue and reads to its end.
-pub fn read(queue: &mut Queue, stop: &AtomicBool) -> Harvest {
+pub(crate) fn read(queue: &mut Queue, stop: &AtomicBool) -> Harvest {
     let mut frames = Vec::new();
     let begin = Instant::now();
     loop {
@@ -122,13 +122,13 @@ pub fn read(queue: &mut Queue, stop: &AtomicBool) -> Harvest {
 }
 
 /// Threads that read queues in the background, each in the queues' namespace.
-pub struct Readers {
+pub(crate) struct Readers {
     stop: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<Harvest>>,
 }
 
 impl Readers {
-    pub fn start(namespace: &Arc<Lab>, queues: Vec<Queue>) -> Self {
+    pub(crate) fn start(namespace: &Arc<Lab>, queues: Vec<Queue>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = queues
             .into_iter()
@@ -140,14 +140,14 @@ impl Readers {
         Self { stop, threads }
     }
 
-    pub fn finish(self) -> Vec<Harvest> {
+    pub(crate) fn finish(self) -> Vec<Harvest> {
         self.stop.store(true, Ordering::Release);
         self.threads.into_iter().map(|t| t.join().expect("the reader does not panic")).collect()
     }
 }
 
 /// Compiles an expression for Ethernet by `tcpdump -ddd`.
-pub fn compile(expression: &str) -> FilterProgram {
+pub(crate) fn compile(expression: &str) -> FilterProgram {
     let output = Command::new("tcpdump").args(["-y", "EN10MB", "-ddd", expression]).output().expect("tcpdump starts");
     let text = String::from_utf8(output.stdout).expect("tcpdump prints numbers");
     let mut numbers = text.split_ascii_whitespace().map(|n| n.parse::<u32>().expect("tcpdump prints numbers"));
@@ -159,10 +159,10 @@ pub fn compile(expression: &str) -> FilterProgram {
 }
 
 /// A pcap file (microseconds, Ethernet) in the temporary folder, removed when dropped.
-pub struct PcapFile(pub std::path::PathBuf);
+pub(crate) struct PcapFile(pub(crate) std::path::PathBuf);
 
 impl PcapFile {
-    pub fn new(name: &str, frames: &[Vec<u8>]) -> Self {
+    pub(crate) fn new(name: &str, frames: &[Vec<u8>]) -> Self {
         let mut file = Vec::new();
         for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
             file.extend(word.to_ne_bytes());
@@ -178,7 +178,7 @@ impl PcapFile {
         Self(path)
     }
 
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("the temporary folder has a plain name")
     }
 }
@@ -190,7 +190,7 @@ impl Drop for PcapFile {
 }
 
 /// Sets a flag when dropped, also by a panic: a thread that waits for it ends in any case.
-pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
