@@ -1,0 +1,53 @@
+//! What the NIC lost before any ring.
+
+use capture::Count;
+
+use crate::sys::netlink::Netlink;
+
+/// The loss of one interface since it was opened.
+///
+/// `rx_missed_errors` ("dropped by the device due to lack of buffer space ... not used on software devices") and
+/// `rx_fifo_errors` of `struct rtnl_link_stats64` (linux/if_link.h). Every driver has these two counters, so the number is
+/// what the driver says: on an interface without hardware both stay 0, which is true, for there is no NIC to lose a frame;
+/// a virtual interface whose driver does count is believed too. Unknown only if the kernel gives no counters.
+/// `rx_dropped` is left out: it also counts frames that were captured and then found no protocol (`__netif_receive_skb_core`).
+pub(crate) struct NicLoss {
+    netlink: Option<Netlink>,
+    index: i32,
+    baseline: Option<u64>,
+    /// Of the interface's earlier lives.
+    before: u64,
+    /// Last known, for the time when the interface is gone.
+    now: u64,
+}
+
+impl NicLoss {
+    pub(crate) fn new(index: i32) -> Self {
+        let mut loss = Self { netlink: Netlink::open().ok(), index, baseline: None, before: 0, now: 0 };
+        loss.baseline = loss.read();
+        loss
+    }
+
+    /// The interface has been made anew.
+    pub(crate) fn reopened(&mut self, index: i32) {
+        self.before = self.before.saturating_add(self.now);
+        self.now = 0;
+        self.index = index;
+        if let Some(counter) = self.read() {
+            self.baseline = Some(counter);
+        }
+    }
+
+    pub(crate) fn count(&mut self) -> Count {
+        let Some(baseline) = self.baseline else { return Count::Unknown };
+        if let Some(counter) = self.read() {
+            // Monotonic, also if a driver clears its counters at a reset.
+            self.now = self.now.max(counter.saturating_sub(baseline));
+        }
+        Count::Exact(self.before.saturating_add(self.now))
+    }
+
+    fn read(&self) -> Option<u64> {
+        self.netlink.as_ref()?.lost_by_nic(self.index).ok().flatten()
+    }
+}

@@ -1,0 +1,9 @@
+//! The kernel's interfaces, each behind functions that cannot be misused. All `unsafe` of this crate is below here.
+//!
+//! Knows sockets, memory and layouts; knows no options, no policy and no logging.
+
+pub(crate) mod block;
+pub(crate) mod control;
+pub(crate) mod mmap;
+pub(crate) mod netlink;
+pub(crate) mod socket;

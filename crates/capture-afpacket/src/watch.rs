@@ -1,0 +1,92 @@
+//! When to look at the interface, and what changed since the last look.
+//!
+//! Pure state: the time and the sight are given, the queue acts on the answer.
+
+use std::time::{Duration, Instant};
+
+use crate::port::Sight;
+
+const WHILE_UP: Duration = Duration::from_secs(1);
+const WHILE_AWAY: Duration = Duration::from_millis(200);
+
+/// The interface's state as last seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    Up,
+    Down,
+    Deleted,
+}
+
+/// What has to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    None,
+    WentDown,
+    CameUp,
+    WasDeleted,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) link: Link,
+    pub(crate) next: Instant,
+}
+
+impl Watch {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { link: Link::Up, next: now }
+    }
+
+    /// The kernel told of an error: look again at once.
+    pub(crate) fn went_down(&mut self, now: Instant) -> Change {
+        self.next = now;
+        if self.link == Link::Up {
+            self.link = Link::Down;
+            return Change::WentDown;
+        }
+        Change::None
+    }
+
+    /// Takes in what was seen, and plans the next look.
+    pub(crate) fn saw(&mut self, sight: &Sight, now: Instant) -> Change {
+        let link = match sight {
+            Sight::Deleted => Link::Deleted,
+            Sight::Present { up: true, .. } => Link::Up,
+            Sight::Present { up: false, .. } => Link::Down,
+        };
+        self.next = now + if link == Link::Up { WHILE_UP } else { WHILE_AWAY };
+        let before = std::mem::replace(&mut self.link, link);
+        match (before, link) {
+            (Link::Up, Link::Down) => Change::WentDown,
+            (Link::Down | Link::Deleted, Link::Up) => Change::CameUp,
+            (Link::Up | Link::Down, Link::Deleted) => Change::WasDeleted,
+            _ => Change::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn present(up: bool) -> Sight {
+        Sight::Present { name: "eth0".into(), up, mtu: 1500 }
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let now = Instant::now();
+        let mut watch = Watch::new(now);
+        assert_eq!(watch.saw(&present(true), now), Change::None);
+        assert_eq!(watch.next, now + WHILE_UP);
+        assert_eq!(watch.went_down(now), Change::WentDown);
+        assert_eq!(watch.went_down(now), Change::None);
+        assert_eq!(watch.next, now);
+        assert_eq!(watch.saw(&present(false), now), Change::None);
+        assert_eq!(watch.next, now + WHILE_AWAY);
+        assert_eq!(watch.saw(&present(true), now), Change::CameUp);
+        assert_eq!(watch.saw(&Sight::Deleted, now), Change::WasDeleted);
+        assert_eq!(watch.saw(&Sight::Deleted, now), Change::None);
+        assert_eq!(watch.saw(&present(true), now), Change::CameUp);
+    }
+}

@@ -1,0 +1,8 @@
+//! What tests need and nothing else uses: real networks, numbered frames, and queues that misbehave on purpose.
+//!
+//! Whatever cannot be set up is a panic that says what is missing: a test that cannot run has failed.
+
+pub mod net;
+pub mod queues;
+pub mod send;
+mod sys;

@@ -1,0 +1,5 @@
+//! System calls of the test kit. All its `unsafe` is below here.
+
+pub(crate) mod namespace;
+pub(crate) mod packet;
+pub(crate) mod thread;
