@@ -49,7 +49,7 @@ fn a_missing_interface_is_named() {
 
 /// The kernel tells of a carrier up to a second late.
 fn wait_for_carrier(namespace: &NetNs, name: &str) {
-    let running = || interfaces::list().unwrap().iter().any(|i| i.name == name && i.running);
+    let running = || interfaces::list().expect("a list").iter().any(|i| i.name == name && i.running);
     let begin = Instant::now();
     while !namespace.enter(running) {
         assert!(begin.elapsed() < Duration::from_secs(5), "no carrier");

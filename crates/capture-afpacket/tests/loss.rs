@@ -42,7 +42,7 @@ fn a_reader_that_sleeps_now_and_then_goes_on_afterwards() {
     let sender = {
         let lab = Arc::clone(&lab);
         thread::spawn(move || {
-            lab.send_at(&FrameShape { length: 300, ..FrameShape::default() }, 0, 60_000, Some(60_000))
+            lab.send_at(&FrameShape { length: 300, ..FrameShape::default() }, 0, 60_000, Some(60_000));
         })
     };
     let mut numbers = Vec::new();
