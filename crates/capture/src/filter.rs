@@ -25,7 +25,9 @@ pub struct FilterProgram {
 
 /// A filter program that the kernel would refuse for its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the compiled filter has {0} instructions; the kernel takes 1 to 4096 (BPF_MAXINSNS): use a shorter expression")]
+#[error(
+    "the compiled filter has {0} instructions; the kernel takes 1 to 4096 (BPF_MAXINSNS): use a shorter expression"
+)]
 pub struct FilterError(pub usize);
 
 impl FilterProgram {

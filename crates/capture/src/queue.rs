@@ -45,7 +45,8 @@ pub trait RxQueue {
     /// If the mechanism does not answer; the counters of the last call stay true for their moment.
     fn stats(&mut self) -> Result<QueueStats, CaptureError>;
 
-    /// All interfaces that frames of this queue refer to. Grows, never shrinks, and no entry changes.
+    /// All interfaces that frames of this queue refer to. Grows, never shrinks, and no entry changes. The frames of a batch refer
+    /// to entries that were there when [`next_batch`](Self::next_batch) was *called*: who looks before each call knows them all.
     fn interfaces(&self) -> &[Interface];
 }
 

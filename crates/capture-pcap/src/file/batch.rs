@@ -1,0 +1,63 @@
+//! Loans from the read buffer.
+
+use capture::{Frame, RxBatch};
+
+use super::format::{Format, Step};
+use super::pace::Pace;
+use super::queue::FileQueue;
+
+/// The whole packets in the read buffer that are due. Those not looked at are passed over when the batch is dropped.
+pub struct FileBatch<'q> {
+    queue: &'q mut FileQueue,
+}
+
+impl<'q> FileBatch<'q> {
+    pub(super) fn new(queue: &'q mut FileQueue) -> Self {
+        Self { queue }
+    }
+}
+
+impl RxBatch for FileBatch<'_> {
+    type Frames<'b>
+        = FileFrames<'b>
+    where
+        Self: 'b;
+
+    fn frames(&mut self) -> FileFrames<'_> {
+        self.queue.frames()
+    }
+}
+
+impl Drop for FileBatch<'_> {
+    fn drop(&mut self) {
+        self.queue.take_back();
+    }
+}
+
+/// The packets of a [`FileBatch`], found as they are asked for: nothing is prepared, so each header is read once.
+pub struct FileFrames<'b> {
+    pub(super) format: &'b Format,
+    pub(super) octets: &'b [u8],
+    pub(super) pos: &'b mut usize,
+    pub(super) received: &'b mut u64,
+    pub(super) pace: &'b mut Pace,
+}
+
+impl<'b> Iterator for FileFrames<'b> {
+    type Item = Frame<'b>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame<'b>> {
+        // Anything but a packet ends the batch; the queue meets it again at the next one.
+        let Step::Frame { frame, end } = self.format.step(self.octets, self.pos) else { return None };
+        if !self.pace.is_max() {
+            if self.pace.not_due(&frame).is_some() {
+                return None;
+            }
+            self.pace.lent(&frame);
+        }
+        *self.pos = end;
+        *self.received += 1;
+        Some(frame)
+    }
+}

@@ -1,0 +1,234 @@
+//! The compiler of BPF expressions: whichever libpcap is found at run time.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use capture::{CaptureError, FilterError, FilterProgram, LinkType};
+
+use crate::place::{self, Place};
+use crate::sys::{Api, Handle, LiveError, c_string};
+
+/// The compiler of libpcap before 1.8 has global variables, and two loaded copies may be one.
+static COMPILER: Mutex<()> = Mutex::new(());
+
+/// The names under which distributions install it: upstream's, Debian's (which kept the name of 0.8), a developer's.
+const NAMES: [&str; 3] = ["libpcap.so.1", "libpcap.so.0.8", "libpcap.so"];
+
+/// The longest frame that libpcap takes, octets (`MAXIMUM_SNAPLEN`); also what a snaplen of 0 means to us.
+const MAX_SNAPLEN: u32 = 256 << 10;
+
+/// Octets of the ring of a handle that only compiles: as small as any version takes.
+const LIVE_BUFFER: i32 = 1 << 20;
+
+/// A libpcap.
+pub struct Libpcap {
+    api: Api,
+    path: PathBuf,
+}
+
+/// Why an expression has not become a program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The expression is wrong.
+    #[error("filter {expression:?}: {message}{}", Near(.place.as_ref()))]
+    Expression {
+        /// As the user wrote it.
+        expression: String,
+        /// In libpcap's words.
+        message: String,
+        /// Where, if it could be found out.
+        place: Option<Place>,
+    },
+    /// It is right, but too long.
+    #[error("filter {expression:?}: {source}")]
+    TooLong {
+        /// As the user wrote it.
+        expression: String,
+        /// How long.
+        #[source]
+        source: FilterError,
+    },
+    /// It could not come to that.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+}
+
+/// The place at the end of a message.
+struct Near<'p>(Option<&'p Place>);
+
+impl fmt::Display for Near<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |place| write!(f, " {place}"))
+    }
+}
+
+impl Libpcap {
+    /// Loads this library, or else the first that is found by its usual names.
+    ///
+    /// # Errors
+    /// [`CaptureError::Unsupported`], which names the package to install.
+    pub fn load(path: Option<&Path>) -> Result<Self, CaptureError> {
+        if let Some(path) = path {
+            let api = Api::load(path).map_err(|error| {
+                CaptureError::Unsupported(format!(
+                    "{} cannot be used as libpcap: {}",
+                    path.display(),
+                    with_cause(&error)
+                ))
+            })?;
+            return Ok(Self { api, path: path.to_owned() });
+        }
+        let mut last = None;
+        for name in NAMES {
+            match Api::load(Path::new(name)) {
+                Ok(api) => return Ok(Self { api, path: name.into() }),
+                Err(error) => last = last.or(Some(error)),
+            }
+        }
+        Err(CaptureError::Unsupported(format!(
+            "filters need libpcap, which is not there{}; Debian and Ubuntu: sudo apt-get install libpcap0.8; Fedora: sudo dnf install libpcap",
+            last.map(|error| format!(" ({})", with_cause(&error))).unwrap_or_default()
+        )))
+    }
+
+    /// What the library calls itself, for example "libpcap version 1.10.3 (with TPACKET_V3)".
+    #[must_use]
+    pub fn libpcap_version(&self) -> String {
+        self.api.version()
+    }
+
+    /// The path or name by which it was loaded.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Compiles an expression (pcap-filter(7)) for frames out of a file. An empty one takes every frame.
+    ///
+    /// The program returns `snaplen` octets (0: 256 KiB, the longest that libpcap knows) for a frame that it takes.
+    ///
+    /// # Errors
+    /// [`CompileError::Expression`] with libpcap's own message and, where it can be found out, the place;
+    /// [`CompileError::TooLong`] for more instructions than the kernel takes.
+    pub fn compile(&self, expression: &str, link_type: LinkType, snaplen: u32) -> Result<FilterProgram, CompileError> {
+        let _one_at_a_time = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handle = self.dead(dlt(link_type), snaplen)?;
+        self.compile_with(&mut handle, expression, |_| self.dead(dlt(link_type), snaplen))
+    }
+
+    /// Compiles an expression for a socket bound to this interface. The program may use the kernel's extensions
+    /// (linux/filter.h, `SKF_AD_OFF`): it sees VLAN tags that the kernel has taken out of the frame, and knows `inbound` from `outbound`.
+    /// A program of [`Self::compile`] does neither. To have libpcap make it, a socket is opened for a moment.
+    ///
+    /// # Errors
+    /// As [`Self::compile`], and [`CaptureError::NoSuchInterface`], [`CaptureError::Permission`] (it takes `CAP_NET_RAW`),
+    /// [`CaptureError::System`] for an interface that is down.
+    pub fn compile_live(&self, interface: &str, expression: &str, snaplen: u32) -> Result<FilterProgram, CompileError> {
+        let _one_at_a_time = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
+        let no_such = || CaptureError::NoSuchInterface { name: interface.to_owned() };
+        let name = c_string(interface).ok_or_else(no_such)?;
+        let live = self.api.open_live(&name, snaplen_for(snaplen), LIVE_BUFFER);
+        let mut handle = live.map_err(|error| match error.status {
+            LiveError::NO_SUCH_DEVICE => no_such(),
+            LiveError::PERMISSION_DENIED => CaptureError::Permission {
+                action: "compiling a filter for a live interface",
+                capability: "CAP_NET_RAW",
+                setcap: "cap_net_raw,cap_net_admin",
+                program: std::env::current_exe().map_or_else(|_| "ringtap".to_owned(), |p| p.display().to_string()),
+            },
+            LiveError::NOT_UP => system(format!("compiling a filter for {interface}"), "the interface is down"),
+            _ => system(format!("compiling a filter for {interface}"), &error.message),
+        })?;
+        self.compile_with(&mut handle, expression, |live| self.dead(live.link_type(), snaplen))
+    }
+
+    /// A handle that compiles for files.
+    fn dead(&self, link_type: i32, snaplen: u32) -> Result<Handle<'_>, CaptureError> {
+        let handle = self.api.open_dead(link_type, snaplen_for(snaplen));
+        handle.ok_or_else(|| system("opening a libpcap handle".to_owned(), "out of memory"))
+    }
+
+    /// Compiles; `probe` gives the handle by which the place of a mistake is looked for.
+    fn compile_with<'a>(
+        &'a self,
+        handle: &mut Handle<'a>,
+        expression: &str,
+        probe: impl FnOnce(&Handle<'a>) -> Result<Handle<'a>, CaptureError>,
+    ) -> Result<FilterProgram, CompileError> {
+        let wrong = |message: String, place| {
+            Err(CompileError::Expression { expression: expression.to_owned(), message, place })
+        };
+        let Some(text) = c_string(expression) else {
+            return wrong("it has a zero octet in it".to_owned(), None);
+        };
+        match handle.compile(&text) {
+            Ok(compiled) => FilterProgram::new(compiled.instructions())
+                .map_err(|source| CompileError::TooLong { expression: expression.to_owned(), source }),
+            Err(message) => {
+                let mut probe = probe(handle)?;
+                let place = place::find(expression, &message, &mut |attempt| {
+                    c_string(attempt).and_then(|attempt| probe.compile(&attempt).err())
+                });
+                wrong(place::plain(&message).to_owned(), place)
+            }
+        }
+    }
+
+    /// What libpcap says against an expression.
+    #[cfg(test)]
+    pub(crate) fn compile_message(&self, expression: &str, link_type: LinkType) -> Option<String> {
+        let _one_at_a_time = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
+        self.dead(dlt(link_type), 0).ok()?.compile(&c_string(expression)?).err()
+    }
+
+    /// libpcap's own interpreter, on an expression, as a judge of ours.
+    #[cfg(test)]
+    pub(crate) fn judge(&self, expression: &str, link_type: LinkType) -> Option<crate::sys::Compiled<'_>> {
+        let _one_at_a_time = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
+        self.dead(dlt(link_type), 0).ok()?.compile(&c_string(expression)?).ok()
+    }
+}
+
+/// All expressions as one: each must match. `None` if there are none; empty ones take every frame, and are left out.
+#[must_use]
+pub fn join(expressions: &[String]) -> Option<String> {
+    let expressions: Vec<&str> = expressions.iter().map(|e| e.trim()).filter(|e| !e.is_empty()).collect();
+    match expressions.as_slice() {
+        [] => None,
+        [one] => Some((*one).to_owned()),
+        several => Some(several.iter().map(|e| format!("({e})")).collect::<Vec<_>>().join(" and ")),
+    }
+}
+
+/// The loader's own words are the cause of libloading's.
+fn with_cause(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+fn system(action: String, message: &str) -> CaptureError {
+    CaptureError::System { action, source: io::Error::other(message.to_owned()) }
+}
+
+fn snaplen_for(snaplen: u32) -> i32 {
+    // A program compiled for 0 octets rejects everything.
+    let snaplen = if snaplen == 0 { MAX_SNAPLEN } else { snaplen };
+    i32::try_from(snaplen).unwrap_or(i32::MAX)
+}
+
+/// libpcap's number on this platform for a number of the registry: they differ for a few old types.
+///
+/// pcap/dlt.h and pcap/bpf.h of libpcap; here as on Linux.
+fn dlt(link_type: LinkType) -> i32 {
+    match link_type.0 {
+        100 => 11, // ATM_RFC1483
+        101 => 12, // RAW
+        102 => 15, // SLIP_BSDOS
+        103 => 16, // PPP_BSDOS
+        106 => 19, // ATM_CLIP
+        other => i32::try_from(other).unwrap_or(i32::MAX),
+    }
+}

@@ -1,0 +1,180 @@
+//! The account of every frame and every record, from the ring to each sink.
+//!
+//! Counters are written once a batch by the one thread that knows, and may be read at any time ([`Ledger::report`]).
+//! At the end every line must close; [`Report`] says where one does not.
+
+mod loss;
+mod report;
+mod text;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use capture::QueueStats;
+use crossbeam_utils::CachePadded;
+
+pub use loss::{Loss, LossClass};
+pub use report::{Frames, Gap, QueueReport, Report, SinkReport, Stall};
+
+/// A counter that one or more threads add to.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker counts. Frames unless said otherwise.
+#[derive(Debug)]
+pub struct QueueCounters {
+    interface: String,
+    queue: u16,
+    stats: Mutex<QueueStats>,
+    filtered: Counter,
+    processed: Counter,
+    undecodable: Counter,
+    octets: Counter,
+    abandoned: Counter,
+    stalls: Counter,
+    stalled_nanos: Counter,
+}
+
+impl QueueCounters {
+    /// The capture side's own counters, as last read.
+    pub fn set_stats(&self, stats: QueueStats) {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
+    /// Frames that a filter in user space turned away.
+    pub fn filtered(&self, n: u64) {
+        self.filtered.add(n);
+    }
+
+    /// Frames that became records, and their octets on the wire; `undecodable` of them name something that could not be
+    /// understood.
+    pub fn processed(&self, n: u64, undecodable: u64, octets: u64) {
+        self.octets.add(octets);
+        self.processed.add(n);
+        self.undecodable.add(undecodable);
+    }
+
+    /// Frames that were received but not looked at, because the process was told to stop at once.
+    pub fn abandoned(&self, n: u64) {
+        self.abandoned.add(n);
+    }
+
+    /// The worker had to wait this long for a free buffer: the sinks are slower than the wire, and the ring has to hold.
+    pub fn stalled(&self, time: Duration) {
+        self.stalls.add(1);
+        self.stalled_nanos.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// What is known of one sink's deliveries. Records unless said otherwise.
+#[derive(Debug)]
+pub struct SinkCounters {
+    name: String,
+    produced: CachePadded<Counter>,
+    delivered: CachePadded<Counter>,
+    batches: Counter,
+    octets: Counter,
+    lost: [Counter; Loss::ALL.len()],
+}
+
+impl SinkCounters {
+    /// As the ledger names the sink: its URL without credentials.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The worker hands over a batch of `records`. Called before the hand-over, so that nothing is delivered before it is produced.
+    pub fn produced(&self, records: u64) {
+        self.produced.add(records);
+    }
+
+    /// The sink acknowledged a batch; `octets` is its size as handed over, before any compression.
+    pub fn delivered(&self, records: u64, octets: u64) {
+        self.delivered.add(records);
+        self.batches.add(1);
+        self.octets.add(octets);
+    }
+
+    /// A batch will not be delivered any more.
+    pub fn lost(&self, why: Loss, records: u64) {
+        self.lost[why as usize].add(records);
+    }
+
+    /// Records handed over of which nothing is known yet.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let settled = self.delivered.get() + self.lost.iter().map(Counter::get).sum::<u64>();
+        // The settled ones are read first; what is produced meanwhile can only add to the difference.
+        self.produced.get().saturating_sub(settled)
+    }
+}
+
+/// All counters of a process.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    queues: Mutex<Vec<Arc<QueueCounters>>>,
+    sinks: Mutex<Vec<Arc<SinkCounters>>>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens the account of a queue. `queue` is its number in this process, `interface` its name at start.
+    pub fn add_queue(&self, interface: &str, queue: u16) -> Arc<QueueCounters> {
+        let counters = Arc::new(QueueCounters {
+            interface: interface.to_owned(),
+            queue,
+            stats: Mutex::new(QueueStats::ZERO),
+            filtered: Counter::default(),
+            processed: Counter::default(),
+            undecodable: Counter::default(),
+            octets: Counter::default(),
+            abandoned: Counter::default(),
+            stalls: Counter::default(),
+            stalled_nanos: Counter::default(),
+        });
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
+    }
+
+    /// Opens the account of a sink.
+    pub fn add_sink(&self, name: &str) -> Arc<SinkCounters> {
+        let counters = Arc::new(SinkCounters {
+            name: name.to_owned(),
+            produced: CachePadded::default(),
+            delivered: CachePadded::default(),
+            batches: Counter::default(),
+            octets: Counter::default(),
+            lost: Default::default(),
+        });
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
+    }
+
+    /// The account as it stands now. `last` says that all threads have ended: then nothing may be in flight any more.
+    #[must_use]
+    pub fn report(&self, last: bool) -> Report {
+        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        // Sinks first: what workers add meanwhile is work not yet handed over.
+        let sinks = sinks.iter().map(|sink| SinkReport::read(sink)).collect();
+        let queues = queues.iter().map(|queue| QueueReport::read(queue)).collect();
+        Report::new(last, queues, sinks)
+    }
+}

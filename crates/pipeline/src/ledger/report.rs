@@ -1,0 +1,260 @@
+//! The ledger at one moment, and whether it closes.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use capture::Count;
+use serde::{Serialize, Serializer};
+
+use super::{Loss, LossClass, QueueCounters, SinkCounters};
+
+/// JSON has a word for "unknown": null.
+fn count<S: Serializer>(count: &Count, serializer: S) -> Result<S::Ok, S::Error> {
+    count.exact().serialize(serializer)
+}
+
+/// The frames of one queue, or of all. All are monotonic since start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Frames {
+    /// Meant for us by the capture mechanism's own count, those that the NIC lost included.
+    #[serde(serialize_with = "count")]
+    pub offered: Count,
+    /// Lent by the ring.
+    pub received: u64,
+    /// The ring was full.
+    #[serde(serialize_with = "count")]
+    pub ring_dropped: Count,
+    /// Lost by the NIC.
+    #[serde(serialize_with = "count")]
+    pub nic_dropped: Count,
+    /// Turned away by a filter in user space.
+    pub filtered: u64,
+    /// Became records.
+    pub processed: u64,
+    /// Octets on the wire of those that became records.
+    pub octets: u64,
+    /// Of `processed`: the record names something that could not be understood.
+    pub undecodable: u64,
+    /// The ring's own bookkeeping pointed outside of it.
+    pub damaged: u64,
+    /// Not looked at because the process was told to stop at once.
+    pub abandoned: u64,
+    /// Of `received`: merged by GRO or LRO, so that sizes are not those of the wire.
+    pub super_frames: u64,
+    /// Times that the ring was full.
+    #[serde(serialize_with = "count")]
+    pub ring_freezes: Count,
+}
+
+/// Times that a worker waited for a free buffer because the sinks were slower than the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stall {
+    /// How often.
+    pub times: u64,
+    /// How long in all, milliseconds.
+    pub milliseconds: u64,
+}
+
+/// One queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueueReport {
+    /// The interface's name at start.
+    pub interface: String,
+    /// Number of the queue in this process.
+    pub queue: u16,
+    /// Its frames.
+    pub frames: Frames,
+    /// Its waits for the sinks.
+    pub stalled: Stall,
+}
+
+/// One sink. Records unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SinkReport {
+    /// Its URL without credentials.
+    pub sink: String,
+    /// Handed to it.
+    pub produced: u64,
+    /// Acknowledged by it.
+    pub delivered: u64,
+    /// Refused by it.
+    pub rejected: u64,
+    /// Kept on disk for later.
+    pub spooled: u64,
+    /// Nothing known yet.
+    pub in_flight: u64,
+    /// Given up when a stated limit ran out.
+    pub expired: u64,
+    /// `rejected` and `expired` by reason; only those that occurred.
+    pub reasons: BTreeMap<&'static str, u64>,
+    /// Batches acknowledged.
+    pub batches: u64,
+    /// Octets acknowledged, before compression.
+    pub octets: u64,
+}
+
+/// A line that does not close: a bug of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Which line.
+    pub line: String,
+    /// Left side minus right side.
+    pub by: i128,
+}
+
+/// The whole ledger at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether all lines close. While work is going on the lines cannot all be read at the same instant: `None`.
+    pub closes: Option<bool>,
+    /// The lines that do not.
+    pub gaps: Vec<Gap>,
+    /// The sum of all queues.
+    pub frames: Frames,
+    /// The sum of all queues' waits.
+    pub stalled: Stall,
+    /// Each queue.
+    pub queues: Vec<QueueReport>,
+    /// Each sink.
+    pub sinks: Vec<SinkReport>,
+}
+
+impl QueueReport {
+    pub(super) fn read(counters: &QueueCounters) -> Self {
+        let stats = *counters.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            interface: counters.interface.clone(),
+            queue: counters.queue,
+            frames: Frames {
+                offered: stats.offered + stats.nic_dropped,
+                received: stats.received,
+                ring_dropped: stats.ring_dropped,
+                nic_dropped: stats.nic_dropped,
+                filtered: counters.filtered.get(),
+                processed: counters.processed.get(),
+                octets: counters.octets.get(),
+                undecodable: counters.undecodable.get(),
+                damaged: stats.damaged,
+                abandoned: counters.abandoned.get(),
+                super_frames: stats.super_frames,
+                ring_freezes: stats.freezes,
+            },
+            stalled: Stall { times: counters.stalls.get(), milliseconds: counters.stalled_nanos.get() / 1_000_000 },
+        }
+    }
+
+    fn gaps(&self, gaps: &mut Vec<Gap>) {
+        let f = &self.frames;
+        let name = format!("{} queue {}", self.interface, self.queue);
+        if let (Count::Exact(offered), Count::Exact(ring), Count::Exact(nic)) =
+            (f.offered, f.ring_dropped, f.nic_dropped)
+        {
+            check(
+                gaps,
+                format!("{name}: offered = received + ring_dropped + nic_dropped"),
+                offered,
+                &[f.received, ring, nic],
+            );
+        }
+        check(
+            gaps,
+            format!("{name}: received = filtered + processed + damaged + abandoned"),
+            f.received,
+            &[f.filtered, f.processed, f.damaged, f.abandoned],
+        );
+    }
+}
+
+impl SinkReport {
+    pub(super) fn read(counters: &SinkCounters) -> Self {
+        // The settled ones first: see `SinkCounters::in_flight`.
+        let delivered = counters.delivered.get();
+        let mut report = Self {
+            sink: counters.name.clone(),
+            produced: 0,
+            delivered,
+            rejected: 0,
+            spooled: 0,
+            in_flight: 0,
+            expired: 0,
+            reasons: BTreeMap::new(),
+            batches: counters.batches.get(),
+            octets: counters.octets.get(),
+        };
+        for loss in Loss::ALL {
+            let n = counters.lost[loss as usize].get();
+            match loss.class() {
+                LossClass::Rejected => report.rejected += n,
+                LossClass::Expired => report.expired += n,
+            }
+            if n > 0 {
+                report.reasons.insert(loss.name(), n);
+            }
+        }
+        report.produced = counters.produced.get();
+        report.in_flight = report.produced.saturating_sub(report.settled());
+        report
+    }
+
+    fn settled(&self) -> u64 {
+        self.delivered + self.rejected + self.spooled + self.expired
+    }
+
+    /// Records that this sink will never have.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.rejected + self.expired
+    }
+}
+
+impl Report {
+    pub(super) fn new(last: bool, queues: Vec<QueueReport>, sinks: Vec<SinkReport>) -> Self {
+        let frames = Frames::sum(&queues);
+        let stalled = Stall {
+            times: queues.iter().map(|q| q.stalled.times).sum(),
+            milliseconds: queues.iter().map(|q| q.stalled.milliseconds).sum(),
+        };
+        let mut gaps = Vec::new();
+        if last {
+            queues.iter().for_each(|queue| queue.gaps(&mut gaps));
+            for sink in &sinks {
+                check(&mut gaps, format!("{}: produced = processed", sink.sink), sink.produced, &[frames.processed]);
+                check(
+                    &mut gaps,
+                    format!("{}: produced = delivered + rejected + spooled + expired", sink.sink),
+                    sink.produced,
+                    &[sink.delivered, sink.rejected, sink.spooled, sink.expired],
+                );
+            }
+        }
+        Self { closes: last.then_some(gaps.is_empty()), gaps, frames, stalled, queues, sinks }
+    }
+}
+
+impl Frames {
+    fn sum(queues: &[QueueReport]) -> Self {
+        let exact = |get: fn(&Self) -> u64| queues.iter().map(|q| get(&q.frames)).sum();
+        let counted = |get: fn(&Self) -> Count| queues.iter().map(|q| get(&q.frames)).sum();
+        Self {
+            offered: counted(|f| f.offered),
+            received: exact(|f| f.received),
+            ring_dropped: counted(|f| f.ring_dropped),
+            nic_dropped: counted(|f| f.nic_dropped),
+            filtered: exact(|f| f.filtered),
+            processed: exact(|f| f.processed),
+            octets: exact(|f| f.octets),
+            undecodable: exact(|f| f.undecodable),
+            damaged: exact(|f| f.damaged),
+            abandoned: exact(|f| f.abandoned),
+            super_frames: exact(|f| f.super_frames),
+            ring_freezes: counted(|f| f.ring_freezes),
+        }
+    }
+}
+
+fn check(gaps: &mut Vec<Gap>, line: String, left: u64, right: &[u64]) {
+    let by = i128::from(left) - right.iter().map(|&n| i128::from(n)).sum::<i128>();
+    if by != 0 {
+        gaps.push(Gap { line, by });
+    }
+}

@@ -1,0 +1,68 @@
+//! The ledger as people read it.
+
+use std::fmt;
+
+use super::{Report, SinkReport};
+
+/// Several lines, without a line break at the end.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frames = &self.frames;
+        writeln!(
+            f,
+            "frames   offered {} = received {} + ring_dropped {} + nic_dropped {}",
+            frames.offered, frames.received, frames.ring_dropped, frames.nic_dropped
+        )?;
+        write!(
+            f,
+            "         received {} = filtered {} + processed {}",
+            frames.received, frames.filtered, frames.processed
+        )?;
+        for (name, n) in [("damaged", frames.damaged), ("abandoned", frames.abandoned)] {
+            if n > 0 {
+                write!(f, " + {name} {n}")?;
+            }
+        }
+        if frames.undecodable > 0 {
+            write!(f, "   (undecodable {} of processed)", frames.undecodable)?;
+        }
+        if frames.super_frames > 0 {
+            write!(f, "   (merged by GRO/LRO {}: sizes are not those of the wire)", frames.super_frames)?;
+        }
+        for sink in &self.sinks {
+            write!(f, "\nrecords  {sink}")?;
+        }
+        if self.stalled.times > 0 {
+            write!(
+                f,
+                "\nstalled  {} times, {} ms in all: a sink was slower than the wire and the ring had to hold",
+                self.stalled.times, self.stalled.milliseconds
+            )?;
+        }
+        match self.closes {
+            None => Ok(()),
+            Some(true) => write!(f, "\nledger   closes"),
+            Some(false) => {
+                write!(f, "\nledger   DOES NOT CLOSE (a bug in ringtap, please report it):")?;
+                self.gaps.iter().try_for_each(|gap| write!(f, "\n         {} is off by {}", gap.line, gap.by))
+            }
+        }
+    }
+}
+
+/// One line.
+impl fmt::Display for SinkReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: produced {} = delivered {} + rejected {} + spooled {} + in_flight {} + expired {}",
+            self.sink, self.produced, self.delivered, self.rejected, self.spooled, self.in_flight, self.expired
+        )?;
+        let mut separator = "   (";
+        for (reason, n) in &self.reasons {
+            write!(f, "{separator}{reason} {n}")?;
+            separator = ", ";
+        }
+        if self.reasons.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}

@@ -1,0 +1,500 @@
+//! From `"network"` to the end: what the headers say, whatever they are. The usual case is written by `usual`, faster and to the
+//! same octets.
+
+use capture::{Direction, Frame, FrameFlags};
+
+use super::names::{ip_option_name, transport_name};
+use super::out::Out;
+use super::tables::{IP_FLAGS, TCP_FLAGS};
+use crate::dissect::{Extras, Layers, Network, TcpOptions, Transport, extension_name};
+
+pub(super) fn write(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
+    network(out, frame, layers);
+    endpoints(out, layers);
+    out.literal(b"\"ringtap\":{");
+    frame_fields(out, frame, layers);
+    if layers.found.extras {
+        link(out, layers);
+    }
+    match layers.found.network {
+        Network::Ipv4 => ipv4(out, layers),
+        Network::Ipv6 => ipv6(out, layers),
+        Network::Arp => arp(out, layers),
+        Network::None => {}
+    }
+    transport(out, layers);
+    if let Some(problem) = layers.found.problem {
+        out.literal(b"\"problem\":\"");
+        out.text(problem.name());
+        out.literal(b"\",");
+    }
+    out.close(b'}');
+    out.finish();
+}
+
+#[inline(always)]
+fn network(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
+    out.literal(b"\"network\":{");
+    match layers.found.network {
+        Network::Ipv4 => out.literal(b"\"type\":\"ipv4\","),
+        Network::Ipv6 => out.literal(b"\"type\":\"ipv6\","),
+        Network::Arp => out.literal(b"\"type\":\"arp\","),
+        Network::None => {}
+    }
+    if layers.found.has_protocol {
+        match layers.protocol {
+            6 => out.literal(b"\"transport\":\"tcp\",\"iana_number\":\"6\","),
+            17 => out.literal(b"\"transport\":\"udp\",\"iana_number\":\"17\","),
+            other => {
+                if let Some(name) = transport_name(other) {
+                    out.literal(b"\"transport\":\"");
+                    out.text(name);
+                    out.literal(b"\",");
+                }
+                out.literal(b"\"iana_number\":\"");
+                out.number(u32::from(other));
+                out.literal(b"\",");
+            }
+        }
+    }
+    out.literal(b"\"bytes\":");
+    out.value(frame.wire_len);
+    if let (true, [outer, rest @ ..]) = (layers.found.extras, layers.extras.vlans.as_slice()) {
+        out.literal(b"\"vlan\":{\"id\":\"");
+        out.number(u32::from(outer & 0xfff));
+        out.literal(b"\"},");
+        if let Some(inner) = rest.last() {
+            out.literal(b"\"inner\":{\"vlan\":{\"id\":\"");
+            out.number(u32::from(inner & 0xfff));
+            out.literal(b"\"}},");
+        }
+    }
+    out.close(b'}');
+}
+
+#[inline(always)]
+fn endpoints(out: &mut Out<'_>, layers: &Layers) {
+    let ports = match layers.found.transport {
+        Transport::Tcp | Transport::Udp | Transport::Sctp => layers.found.transport_octets,
+        _ => 0,
+    };
+    let (source_ip, destination_ip) = match layers.found.network {
+        Network::Ipv4 => (layers.found.ip_octets >= 16, layers.found.ip_octets >= 20),
+        Network::Ipv6 => (layers.found.ip_octets >= 24, layers.found.ip_octets >= 40),
+        Network::Arp => (layers.found.ip_octets >= 18, layers.found.ip_octets >= 28),
+        Network::None => (false, false),
+    };
+    out.literal(b"\"source\":{");
+    let mac = (layers.found.mac_octets >= 12 || layers.found.mac_source_only).then_some(layers.mac_source);
+    endpoint(
+        out,
+        b"\"source\":{",
+        mac,
+        source_ip.then_some((&layers.source, layers.found.network)),
+        (ports >= 2).then_some(layers.source_port),
+    );
+    out.literal(b"\"destination\":{");
+    let mac = (layers.found.mac_octets >= 6).then_some(layers.mac_destination);
+    let ip = destination_ip.then_some((&layers.destination, layers.found.network));
+    endpoint(out, b"\"destination\":{", mac, ip, (ports >= 4).then_some(layers.destination_port));
+}
+
+/// The fields of `source` or `destination`, whose `key` is written; takes it back if there are none.
+#[inline(always)]
+fn endpoint(out: &mut Out<'_>, key: &[u8], mac: Option<[u8; 6]>, ip: Option<(&[u8; 16], Network)>, port: Option<u16>) {
+    let start = out.len();
+    if let Some(mac) = mac {
+        out.literal(b"\"mac\":\"");
+        out.mac(mac);
+        out.literal(b"\",");
+    }
+    if let Some((address, network)) = ip {
+        out.literal(b"\"ip\":\"");
+        match (network, address) {
+            (Network::Ipv6, address) => out.ipv6(address),
+            (_, &[a, b, c, d, ..]) => out.ipv4([a, b, c, d]),
+        }
+        out.literal(b"\",");
+    }
+    if let Some(port) = port {
+        out.literal(b"\"port\":");
+        out.value(u32::from(port));
+    }
+    if out.is_at(start) {
+        out.rewind(start - key.len());
+    } else {
+        out.close(b'}');
+    }
+}
+
+#[inline(always)]
+fn frame_fields(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
+    out.literal(b"\"frame\":{\"captured_len\":");
+    out.value(frame.data.len() as u32); // a frame is far below 4 GiB
+    out.literal(b"\"wire_len\":");
+    out.value(frame.wire_len);
+    match layers.found.direction {
+        Direction::Rx => out.literal(b"\"direction\":\"rx\","),
+        Direction::Tx => out.literal(b"\"direction\":\"tx\","),
+        Direction::Unknown => {}
+    }
+    if layers.found.network == Network::None {
+        out.literal(b"\"link_type\":");
+        out.value(frame.link_type.0);
+    }
+    if frame.flags != FrameFlags::NONE {
+        if frame.flags.contains(FrameFlags::SUPER_FRAME) {
+            out.literal(b"\"super_frame\":true,");
+        }
+        if frame.flags.contains(FrameFlags::NO_TIME) {
+            out.literal(b"\"no_time\":true,");
+        }
+    }
+    out.close(b'}');
+}
+
+/// What stands between the frame and the network layer.
+#[cold]
+fn link(out: &mut Out<'_>, layers: &Layers) {
+    let extras = &layers.extras;
+    if layers.found.network == Network::None {
+        unread_network(out, extras);
+    }
+    if !extras.vlans.is_empty() {
+        vlans(out, extras.vlans.as_slice());
+    }
+    if !extras.labels.is_empty() {
+        out.literal(b"\"mpls\":{\"labels\":[");
+        extras.labels.as_slice().iter().for_each(|&label| out.value(label));
+        out.close(b']');
+        out.close(b'}');
+    }
+    if let Some(session) = extras.pppoe_session {
+        out.literal(b"\"pppoe\":{\"session_id\":");
+        out.value(u32::from(session));
+        out.close(b'}');
+    }
+}
+
+/// Which network protocol it is that we do not read.
+fn unread_network(out: &mut Out<'_>, layers: &Extras) {
+    if let Some(ether_type) = layers.ether_type {
+        out.literal(b"\"ethernet\":{\"type\":\"");
+        out.hex16(ether_type);
+        out.literal(b"\"},");
+    }
+    if let Some((dsap, ssap)) = layers.llc {
+        out.literal(b"\"llc\":{\"dsap\":");
+        out.octet_value(dsap);
+        out.literal(b"\"ssap\":");
+        out.octet_value(ssap);
+        out.close(b'}');
+    }
+    if let Some(protocol) = layers.ppp_protocol {
+        out.literal(b"\"ppp\":{\"protocol\":\"");
+        out.hex16(protocol);
+        out.literal(b"\"},");
+    }
+}
+
+#[cold]
+fn vlans(out: &mut Out<'_>, tags: &[u16]) {
+    out.literal(b"\"vlan\":{\"ids\":[");
+    for tag in tags {
+        out.literal(b"\"");
+        out.number(u32::from(tag & 0xfff));
+        out.literal(b"\",");
+    }
+    out.close(b']');
+    out.literal(b"\"priority\":[");
+    tags.iter().for_each(|tag| out.value(u32::from(tag >> 13)));
+    out.close(b']');
+    out.literal(b"\"drop_eligible\":[");
+    for tag in tags {
+        if tag & 0x1000 == 0 { out.literal(b"false,") } else { out.literal(b"true,") }
+    }
+    out.close(b']');
+    out.close(b'}');
+}
+
+#[inline(always)]
+fn ipv4(out: &mut Out<'_>, layers: &Layers) {
+    out.literal(b"\"ip\":{");
+    if layers.found.ip_octets < 20 {
+        ipv4_cut(out, layers);
+    } else {
+        out.literal(b"\"ttl\":");
+        out.octet_value(layers.ttl);
+        traffic_class(out, layers);
+        out.literal(b"\"flags\":");
+        out.entry(&IP_FLAGS[usize::from(layers.ip_flags & 7)]);
+        out.literal(b"\"id\":");
+        out.value(u32::from(layers.ip_id));
+        out.literal(b"\"total_length\":");
+        out.value(u32::from(layers.ip_length));
+        if layers.found.fragment {
+            out.literal(b"\"fragment_offset\":");
+            out.value(layers.fragment_offset);
+        }
+        if layers.found.extras && !layers.extras.extensions.is_empty() {
+            ip_options(out, layers.extras.extensions.as_slice());
+        }
+    }
+    out.close(b'}');
+}
+
+#[inline(always)]
+fn traffic_class(out: &mut Out<'_>, layers: &Layers) {
+    out.literal(b"\"dscp\":");
+    out.octet_value(layers.traffic_class >> 2);
+    out.literal(b"\"ecn\":");
+    out.octet_value(layers.traffic_class & 3);
+}
+
+/// The fields of which the header had enough octets. At least one is written: the record would not say IPv4 otherwise.
+#[cold]
+fn ipv4_cut(out: &mut Out<'_>, layers: &Layers) {
+    let octets = layers.found.ip_octets;
+    out.literal(b"\"header_octets\":");
+    out.octet_value(octets);
+    if octets >= 2 {
+        traffic_class(out, layers);
+    }
+    if octets >= 4 {
+        out.literal(b"\"total_length\":");
+        out.value(u32::from(layers.ip_length));
+    }
+    if octets >= 6 {
+        out.literal(b"\"id\":");
+        out.value(u32::from(layers.ip_id));
+    }
+    if octets >= 8 {
+        out.literal(b"\"flags\":");
+        out.entry(&IP_FLAGS[usize::from(layers.ip_flags & 7)]);
+    }
+    if octets >= 9 {
+        out.literal(b"\"ttl\":");
+        out.octet_value(layers.ttl);
+    }
+}
+
+#[cold]
+fn ip_options(out: &mut Out<'_>, kinds: &[u8]) {
+    out.literal(b"\"options\":[");
+    for &kind in kinds {
+        out.literal(b"\"");
+        match ip_option_name(kind) {
+            Some(name) => out.text(name),
+            None => out.number(u32::from(kind)),
+        }
+        out.literal(b"\",");
+    }
+    out.close(b']');
+}
+
+#[inline(always)]
+fn ipv6(out: &mut Out<'_>, layers: &Layers) {
+    out.literal(b"\"ipv6\":{");
+    let octets = layers.found.ip_octets;
+    if octets < 40 {
+        out.literal(b"\"header_octets\":");
+        out.octet_value(octets);
+    }
+    if octets >= 8 {
+        out.literal(b"\"hop_limit\":");
+        out.octet_value(layers.ttl);
+    }
+    if octets >= 4 {
+        traffic_class(out, layers);
+        out.literal(b"\"flow_label\":");
+        out.value(layers.flow_label);
+    }
+    if octets >= 6 {
+        out.literal(b"\"payload_length\":");
+        out.value(u32::from(layers.ip_length));
+    }
+    if layers.found.extras && !layers.extras.extensions.is_empty() {
+        ipv6_extensions(out, layers);
+    }
+    out.close(b'}');
+}
+
+#[cold]
+fn ipv6_extensions(out: &mut Out<'_>, layers: &Layers) {
+    out.literal(b"\"extensions\":[");
+    for &number in layers.extras.extensions.as_slice() {
+        out.literal(b"\"");
+        out.text(extension_name(number));
+        out.literal(b"\",");
+    }
+    out.close(b']');
+    if layers.found.fragment {
+        out.literal(b"\"fragment\":{\"id\":");
+        out.value(layers.fragment_id);
+        out.literal(b"\"offset\":");
+        out.value(layers.fragment_offset);
+        if layers.ip_flags & 1 == 1 {
+            out.literal(b"\"more\":true,");
+        } else {
+            out.literal(b"\"more\":false,");
+        }
+        out.close(b'}');
+    }
+}
+
+#[cold]
+fn arp(out: &mut Out<'_>, layers: &Layers) {
+    let octets = layers.found.ip_octets;
+    if octets < 8 {
+        return;
+    }
+    out.literal(b"\"arp\":{\"operation\":");
+    out.value(u32::from(layers.arp_operation));
+    for (key, end, mac) in
+        [(b"\"sender_mac\":\"", 14, layers.arp_macs[0]), (b"\"target_mac\":\"", 24, layers.arp_macs[1])]
+    {
+        if octets >= end {
+            out.literal(key);
+            out.mac(mac);
+            out.literal(b"\",");
+        }
+    }
+    out.close(b'}');
+}
+
+#[inline(always)]
+fn transport(out: &mut Out<'_>, layers: &Layers) {
+    let octets = layers.found.transport_octets;
+    match layers.found.transport {
+        Transport::Tcp => tcp(out, layers),
+        Transport::Udp => {
+            if octets >= 6 {
+                out.literal(b"\"udp\":{\"length\":");
+                out.value(u32::from(layers.udp_length));
+                out.close(b'}');
+            }
+        }
+        Transport::Sctp => {
+            if octets >= 8 {
+                out.literal(b"\"sctp\":{\"verification_tag\":\"");
+                out.hex32(layers.seq);
+                out.literal(b"\"},");
+            }
+        }
+        Transport::Icmp => icmp(out, layers),
+        Transport::Igmp => {
+            if octets >= 1 {
+                out.literal(b"\"igmp\":{\"type\":");
+                out.octet_value(layers.icmp_type);
+                if octets >= 8 {
+                    out.literal(b"\"group\":\"");
+                    out.ipv4(layers.icmp_rest.to_be_bytes());
+                    out.literal(b"\",");
+                }
+                out.close(b'}');
+            }
+        }
+        Transport::None => {}
+    }
+}
+
+#[inline(always)]
+fn tcp(out: &mut Out<'_>, layers: &Layers) {
+    if layers.found.transport_octets < 20 {
+        return tcp_cut(out, layers);
+    }
+    out.literal(b"\"tcp\":{\"flags\":");
+    out.entry(&TCP_FLAGS[usize::from(layers.tcp_flags & 0x1ff)]);
+    out.literal(b"\"seq\":");
+    out.value(layers.seq);
+    out.literal(b"\"ack\":");
+    out.value(layers.ack);
+    out.literal(b"\"window\":");
+    out.value(u32::from(layers.window));
+    let (options, present) = (&layers.options, layers.found.tcp_options);
+    if present != 0 {
+        out.literal(b"\"options\":{");
+        if present != TcpOptions::TIMESTAMP {
+            tcp_options(out, options, present);
+        }
+        if present & TcpOptions::TIMESTAMP != 0 {
+            out.literal(b"\"timestamp\":");
+            out.value(options.timestamp);
+            out.literal(b"\"timestamp_echo\":");
+            out.value(options.timestamp_echo);
+        }
+        out.close(b'}');
+    }
+    out.close(b'}');
+}
+
+fn tcp_options(out: &mut Out<'_>, options: &TcpOptions, present: u8) {
+    if present & TcpOptions::MSS != 0 {
+        out.literal(b"\"mss\":");
+        out.value(u32::from(options.mss));
+    }
+    if present & TcpOptions::WINDOW_SCALE != 0 {
+        out.literal(b"\"window_scale\":");
+        out.octet_value(options.window_scale);
+    }
+    if present & TcpOptions::SACK_PERMITTED != 0 {
+        out.literal(b"\"sack_permitted\":true,");
+    }
+    if present & TcpOptions::SACK != 0 && !options.sacks.is_empty() {
+        out.literal(b"\"sack\":{\"left\":[");
+        options.sacks.as_slice().iter().for_each(|&(left, _)| out.value(left));
+        out.close(b']');
+        out.literal(b"\"right\":[");
+        options.sacks.as_slice().iter().for_each(|&(_, right)| out.value(right));
+        out.close(b']');
+        out.close(b'}');
+    }
+}
+
+/// The fields of which the header had enough octets; ports are in `source` and `destination`.
+#[cold]
+fn tcp_cut(out: &mut Out<'_>, layers: &Layers) {
+    let octets = layers.found.transport_octets;
+    if octets < 8 {
+        return;
+    }
+    out.literal(b"\"tcp\":{\"seq\":");
+    out.value(layers.seq);
+    if octets >= 12 {
+        out.literal(b"\"ack\":");
+        out.value(layers.ack);
+    }
+    if octets >= 14 {
+        out.literal(b"\"flags\":");
+        out.entry(&TCP_FLAGS[usize::from(layers.tcp_flags & 0x1ff)]);
+    }
+    if octets >= 16 {
+        out.literal(b"\"window\":");
+        out.value(u32::from(layers.window));
+    }
+    out.close(b'}');
+}
+
+fn icmp(out: &mut Out<'_>, layers: &Layers) {
+    let octets = layers.found.transport_octets;
+    if octets < 1 {
+        return;
+    }
+    out.literal(b"\"icmp\":{\"type\":");
+    out.octet_value(layers.icmp_type);
+    if octets >= 2 {
+        out.literal(b"\"code\":");
+        out.octet_value(layers.icmp_code);
+    }
+    let echo = match layers.protocol {
+        1 => matches!(layers.icmp_type, 0 | 8),
+        _ => matches!(layers.icmp_type, 128 | 129),
+    };
+    if echo && octets >= 8 {
+        out.literal(b"\"id\":");
+        out.value(layers.icmp_rest >> 16);
+        out.literal(b"\"seq\":");
+        out.value(layers.icmp_rest & 0xffff);
+    }
+    out.close(b'}');
+}

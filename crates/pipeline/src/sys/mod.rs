@@ -1,0 +1,4 @@
+//! The only unsafe code of this crate.
+#![allow(unsafe_code)]
+
+pub(crate) mod spsc;

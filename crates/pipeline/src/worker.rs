@@ -1,0 +1,116 @@
+//! The loop that each receive queue's thread runs: frames in, batches out, nothing lost unaccounted.
+//!
+//! Generic over the queue: one choice of the backend at start-up, none per frame. Reads the clock once a batch of frames.
+
+mod control;
+mod output;
+
+use std::time::{Duration, Instant};
+
+use capture::{CaptureError, Frame, Readiness, RxBatch, RxQueue};
+
+pub use control::Control;
+pub use output::{Lane, Output};
+
+/// How long a worker sleeps at most before it looks whether it shall stop, and whether a batch is old enough.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the queue's own counters are asked for: each time costs a system call.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Chooses frames in user space, where the queue could not.
+pub trait Matcher {
+    /// Whether the frame is wanted.
+    fn matches(&mut self, frame: &Frame<'_>) -> bool;
+}
+
+/// Wants every frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Everything;
+
+impl Matcher for Everything {
+    #[inline(always)]
+    fn matches(&mut self, _: &Frame<'_>) -> bool {
+        true
+    }
+}
+
+impl<F: FnMut(&Frame<'_>) -> bool> Matcher for F {
+    fn matches(&mut self, frame: &Frame<'_>) -> bool {
+        self(frame)
+    }
+}
+
+/// Runs until the queue has ended, or `control` says so. Whatever happens, the counters are final when it returns.
+///
+/// After [`Control::stop`] the queue accepts nothing new and what it holds is still delivered; after [`Control::abort`] what was
+/// not yet looked at is counted as abandoned.
+///
+/// # Errors
+/// What the queue said when it could not go on. All frames it had lent before were processed.
+pub fn run<Q: RxQueue>(
+    queue: &mut Q,
+    matcher: &mut impl Matcher,
+    output: &mut Output,
+    control: &Control,
+) -> Result<(), CaptureError> {
+    let result = receive(queue, matcher, output, control);
+    output.finish();
+    if let Ok(stats) = queue.stats() {
+        output.counters().set_stats(stats);
+        // What the queue lent and nobody looked at; a queue that works lends nothing after its end.
+        output.abandon_rest(stats.received.saturating_sub(stats.damaged));
+    }
+    result
+}
+
+fn receive<Q: RxQueue>(
+    queue: &mut Q,
+    matcher: &mut impl Matcher,
+    output: &mut Output,
+    control: &Control,
+) -> Result<(), CaptureError> {
+    let mut now = Instant::now();
+    let mut next_stats = now + STATS_INTERVAL;
+    let mut stopped = false;
+    loop {
+        if !stopped && control.stopping() {
+            queue.stop()?;
+            stopped = true;
+        }
+        if control.aborting() {
+            return Ok(());
+        }
+        if now >= next_stats {
+            output.counters().set_stats(queue.stats()?);
+            next_stats = now + STATS_INTERVAL;
+        }
+        output.learn(queue.interfaces());
+        let idle = if let Some(mut batch) = queue.next_batch()? {
+            now = Instant::now();
+            process(&mut batch, matcher, output, control, now);
+            false
+        } else {
+            true
+        };
+        if idle {
+            let readiness = queue.wait(output.time_to_close(now).min(TICK))?;
+            now = Instant::now();
+            if readiness == Readiness::Ended {
+                return Ok(());
+            }
+        }
+        output.close_if_old(now);
+    }
+}
+
+#[inline]
+fn process(batch: &mut impl RxBatch, matcher: &mut impl Matcher, output: &mut Output, control: &Control, now: Instant) {
+    for frame in batch.frames() {
+        if !matcher.matches(&frame) {
+            output.filtered();
+        } else if !output.record(&frame, control, now) {
+            break;
+        }
+    }
+    output.count();
+}

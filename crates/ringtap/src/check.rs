@@ -1,0 +1,54 @@
+//! `ringtap check`: what `run` would do at its start, and nothing more.
+
+use anyhow::Result;
+
+use crate::cli::CheckArgs;
+use crate::config::options::LogOptions;
+use crate::run::{PROBE_TIMEOUT, compile, configuration};
+use crate::settings::{self, OutputSettings};
+use crate::{Failure, logging};
+
+/// Prints a line for each thing that was tried; fails if any does.
+pub fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
+    let config = configuration(args.live, log).map_err(Failure::Setup)?;
+    // Only the level: a check makes no directory and no file.
+    logging::start(&LogOptions { log_dir: None, ..config.log.clone() }).map_err(Failure::Setup)?;
+    let output = OutputSettings::new(&config, settings::live_pool()).map_err(Failure::Setup)?;
+    let mut failed = 0;
+    let mut tell = |what: &str, result: Result<String>| match result {
+        Ok(found) => println!("ok      {what}: {found}"),
+        Err(error) => {
+            failed += 1;
+            println!("FAILED  {what}: {error:#}");
+        }
+    };
+    tell("configuration", Ok("every key and value is right".to_owned()));
+    match settings::capture(&config.capture) {
+        Ok(interfaces) => {
+            for mut options in interfaces {
+                let name = format!("interface {}", options.interface);
+                let filter = compile(&config.filter, &options);
+                let has_filter = matches!(filter, Ok(Some(_)));
+                match filter {
+                    Ok(program) => options.filter = program,
+                    Err(error) => tell("filter", Err(error)),
+                }
+                if has_filter {
+                    tell("filter", Ok(config.filter.filters.join(" and ")));
+                }
+                let opened = capture_afpacket::open(&options).map(|queues| format!("{} queue(s) by afpacket", queues.len()));
+                tell(&name, opened.map_err(Into::into));
+            }
+        }
+        Err(error) => tell("interface", Err(error)),
+    }
+    for sink in &output.sinks {
+        let result = shipper::probe(sink, PROBE_TIMEOUT);
+        tell(&format!("sink {sink}"), result.map(|report| report.found).map_err(Into::into));
+    }
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Setup(anyhow::anyhow!("{failed} of the checks failed")))
+    }
+}

@@ -1,0 +1,105 @@
+//! Configuration: files in TOML, over which flags win.
+
+pub mod options;
+pub mod values;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use options::ConfigFile;
+
+/// Where `run` and `check` look if no file is named.
+const DEFAULT: &str = "/etc/ringtap/ringtap.toml";
+
+/// Reads the named file, or the default one if it is there; then `conf.d/*.toml` beside it in the order of their names, of which
+/// each wins over those before.
+pub fn load(named: Option<&Path>) -> Result<ConfigFile> {
+    let main = named.unwrap_or(Path::new(DEFAULT));
+    let mut config = if named.is_some() || main.exists() { read(main)? } else { ConfigFile::default() };
+    for path in drop_ins(main)? {
+        config = read(&path)?.or(config);
+    }
+    Ok(config)
+}
+
+fn drop_ins(main: &Path) -> Result<Vec<PathBuf>> {
+    let directory = main.with_file_name("conf.d");
+    if !directory.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<ConfigFile> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    parse(&text, &path.display().to_string())
+}
+
+/// The error has the file, the line, what stands there and what is allowed.
+fn parse(text: &str, name: &str) -> Result<ConfigFile> {
+    match toml::from_str(text) {
+        Ok(config) => Ok(config),
+        Err(error) => {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            bail!("{name}, line {line}: {}\n{}", error.message(), text.lines().nth(line - 1).unwrap_or_default())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        format!("{:#}", parse(text, "ringtap.toml").unwrap_err())
+    }
+
+    #[test]
+    fn errors_name_the_line_and_what_is_allowed() {
+        let unknown = message("[output]\nto = [\"null:\"]\nbatch-sise = 1\n");
+        assert!(unknown.contains("ringtap.toml, line 3") && unknown.contains("`batch-size`"), "{unknown}");
+        let range = message("[capture]\nqueues = 0\n");
+        assert!(range.contains("line 2") && range.contains("1 to 256"), "{range}");
+        let kind = message("[capture]\nqueues = true\n");
+        assert!(kind.contains("line 2") && kind.contains("invalid type"), "{kind}");
+        let unit = message("[output]\nbatch-age = 200\n");
+        assert!(unit.contains("200ms"), "{unit}");
+        let direction = message("[capture]\ndirection = \"up\"\n");
+        assert!(direction.contains("one of in, out, promisc"), "{direction}");
+        assert!(message("[capture\n").contains("line 1"));
+    }
+
+    #[test]
+    fn later_files_win_and_librdkafka_options_add_up() {
+        let first = parse("[capture]\nqueues = 1\nsnaplen = 100\n[kafka.librdkafka]\n\"a.b\" = \"1\"\n\"c.d\" = \"1\"\n", "a").unwrap();
+        let second = parse("[capture]\nqueues = 2\n[kafka.librdkafka]\n\"c.d\" = \"2\"\n", "b").unwrap();
+        let both = second.or(first);
+        assert_eq!(both.capture.queues.unwrap().get(), 2);
+        assert_eq!(both.capture.snaplen.unwrap().get(), 100);
+        assert_eq!(both.kafka.librdkafka.into_values().collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn conf_d_is_read_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("ringtap.toml");
+        fs::write(&main, "[output]\nto = [\"null:\"]\n").unwrap();
+        fs::create_dir(dir.path().join("conf.d")).unwrap();
+        fs::write(dir.path().join("conf.d/20.toml"), "[output]\nsensor = \"b\"\n").unwrap();
+        fs::write(dir.path().join("conf.d/10.toml"), "[output]\nsensor = \"a\"\n").unwrap();
+        fs::write(dir.path().join("conf.d/30.toml.bak"), "nonsense").unwrap();
+        let config = load(Some(&main)).unwrap();
+        assert_eq!(config.output.sensor.unwrap().0, "b");
+        assert_eq!(config.output.to, ["null:"]);
+    }
+}

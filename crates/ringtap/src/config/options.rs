@@ -1,0 +1,270 @@
+//! All options, each defined once: as a flag and as a key of the configuration file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use capture::CaptureDirection;
+use capture_afpacket::FanoutMode;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::values::{Millis, Octets, Parsed, Plain, Ranged, SensorName};
+
+/// A group of options of which some are given: `a.or(b)` takes from `b` what `a` does not have.
+macro_rules! options {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Args, Clone, Debug, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+
+        impl $name {
+            /// These, and from `weaker` what they leave open.
+            #[must_use]
+            pub fn or(self, weaker: Self) -> Self {
+                Self { $($field: Layer::or(self.$field, weaker.$field),)* }
+            }
+        }
+    };
+}
+
+/// How the values of two sources become one.
+trait Layer {
+    fn or(self, weaker: Self) -> Self;
+}
+
+impl<T> Layer for Option<T> {
+    fn or(self, weaker: Self) -> Self {
+        Option::or(self, weaker)
+    }
+}
+
+impl<T> Layer for Vec<T> {
+    fn or(self, weaker: Self) -> Self {
+        if self.is_empty() { weaker } else { self }
+    }
+}
+
+/// Single keys win over single keys.
+impl Layer for BTreeMap<String, String> {
+    fn or(self, mut weaker: Self) -> Self {
+        weaker.extend(self);
+        weaker
+    }
+}
+
+/// How frames are taken from the wire.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// AF_PACKET with a TPACKET_V3 ring: works on every Linux.
+    #[default]
+    Afpacket,
+}
+
+/// What becomes of frames.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Records {
+    /// One record per frame.
+    #[default]
+    Packets,
+}
+
+/// How the ledger is printed at the end.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Summary {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object on one line; what is unknown is null.
+    Json,
+}
+
+options! {
+    /// What to capture, and how.
+    CaptureOptions {
+        /// Interface to capture on; may be given several times [default: the one of the default route]
+        #[arg(short = 'i', long = "interface", value_name = "IFACE")]
+        #[serde(rename = "interfaces")]
+        interfaces: Vec<String>,
+
+        /// Capture mechanism [default: afpacket]
+        #[arg(long, value_enum)]
+        backend: Option<Backend>,
+
+        /// Queues per interface, each with a thread and a ring of its own [default: one per RSS queue, up to the cores]
+        #[arg(long, value_name = "N")]
+        queues: Option<Ranged<Plain, 1, 256>>,
+
+        /// Frames received (in), sent (out), or both and those for other stations too (promisc) [default: promisc]
+        #[arg(long, value_name = "in|out|promisc")]
+        direction: Option<Parsed<CaptureDirection>>,
+
+        /// Octets captured of each frame; headers are all that is read [default: 256]
+        #[arg(long, value_name = "OCTETS")]
+        snaplen: Option<Ranged<Plain, 64, 262_144>>,
+
+        /// Octets of a ring block, a power of two [default: 256KiB]
+        #[arg(long, value_name = "SIZE")]
+        block_size: Option<Ranged<Octets, 4_096, 67_108_864>>,
+
+        /// Blocks in each ring [default: 128 MiB of ring in all, or a sixteenth of the memory]
+        #[arg(long, value_name = "N")]
+        block_count: Option<Ranged<Plain, 2, 65_536>>,
+
+        /// Time after which the kernel hands over a block that is not full [default: 10ms]
+        #[arg(long, value_name = "TIME")]
+        block_timeout: Option<Ranged<Millis, 1, 10_000>>,
+
+        /// How frames are dealt to queues: hash keeps flows together [default: hash]
+        #[arg(long, value_name = "hash|cpu|qm|rollover")]
+        fanout: Option<Parsed<FanoutMode>>,
+
+        /// Do not pin worker threads to cores
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        no_pinning: Option<bool>,
+    }
+}
+
+options! {
+    /// Which frames.
+    FilterOptions {
+        /// Only frames that match this BPF expression (pcap-filter(7)); given several times, all must match
+        #[arg(short = 'f', long = "filter", value_name = "BPF")]
+        #[serde(rename = "filters")]
+        filters: Vec<String>,
+
+        /// The libpcap that compiles filters [default: the system's]
+        #[arg(long, value_name = "PATH")]
+        libpcap: Option<PathBuf>,
+    }
+}
+
+options! {
+    /// What records look like and where they go.
+    OutputOptions {
+        /// Where records go; may be given several times: kafka://HOST:PORT/TOPIC, file:///PATH, stdout:, null: [default: stdout:]
+        #[arg(long = "to", value_name = "SINK")]
+        #[serde(rename = "to")]
+        to: Vec<String>,
+
+        /// What becomes of frames [default: packets]
+        #[arg(long, value_enum)]
+        records: Option<Records>,
+
+        /// Octets of a batch: of a Kafka message [default: 900000]
+        #[arg(long, value_name = "SIZE")]
+        batch_size: Option<Ranged<Octets, 16_384, 980_000>>,
+
+        /// Time after which a batch is sent though it is not full [default: 200ms]
+        #[arg(long, value_name = "TIME")]
+        batch_age: Option<Ranged<Millis, 1, 60_000>>,
+
+        /// Memory for batches under way, all queues together [default: run: a thirty-second of the machine's; replay: 32MiB]
+        #[arg(long, value_name = "SIZE")]
+        pool_memory: Option<Ranged<Octets, 4_194_304, 1_099_511_627_776>>,
+
+        /// How long to go on delivering after the end [default: 10s]
+        #[arg(long, value_name = "TIME")]
+        drain_timeout: Option<Ranged<Millis, 0, 3_600_000>>,
+
+        /// End at the start if a sink does not answer, instead of trying again
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        require_sinks: Option<bool>,
+
+        /// The sensor's name in the records [default: the host's]
+        #[arg(long, value_name = "NAME")]
+        sensor: Option<SensorName>,
+    }
+}
+
+options! {
+    /// Kafka.
+    KafkaOptions {
+        /// Any option of librdkafka; may be given several times
+        #[arg(skip)]
+        librdkafka: BTreeMap<String, String>,
+    }
+}
+
+options! {
+    /// How the account is given.
+    LedgerOptions {
+        /// How often the ledger is logged; 0s for never [default: 60s]
+        #[arg(long, value_name = "TIME")]
+        #[serde(rename = "interval")]
+        ledger_interval: Option<Ranged<Millis, 0, 86_400_000>>,
+
+        /// How the ledger is printed at the end [default: text]
+        #[arg(long, value_enum)]
+        summary: Option<Summary>,
+    }
+}
+
+/// Levels of log lines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something is lost or cannot go on.
+    Error,
+    /// Something is not as it should be.
+    Warn,
+    /// What a user wants to know.
+    #[default]
+    Info,
+    /// What a developer wants to know.
+    Debug,
+}
+
+options! {
+    /// The log.
+    LogOptions {
+        /// The least that is logged [default: info]
+        #[arg(long = "log-level", value_enum, global = true)]
+        #[serde(rename = "level")]
+        log_level: Option<Level>,
+
+        /// Log to ringtap.log in this directory too, for services: rotated at 10 MB and compressed
+        #[arg(long = "log-dir", value_name = "DIR", global = true)]
+        #[serde(rename = "dir")]
+        log_dir: Option<PathBuf>,
+    }
+}
+
+options! {
+    /// A configuration file: every section and key may be left out.
+    ConfigFile {
+        /// `[capture]`
+        #[command(flatten)]
+        capture: CaptureOptions,
+        /// `[filter]`
+        #[command(flatten)]
+        filter: FilterOptions,
+        /// `[output]`
+        #[command(flatten)]
+        output: OutputOptions,
+        /// `[kafka]`
+        #[command(flatten)]
+        kafka: KafkaOptions,
+        /// `[ledger]`
+        #[command(flatten)]
+        ledger: LedgerOptions,
+        /// `[log]`
+        #[command(flatten)]
+        log: LogOptions,
+    }
+}
+
+macro_rules! layers {
+    ($($name:ident),*) => {$(
+        impl Layer for $name {
+            fn or(self, weaker: Self) -> Self {
+                $name::or(self, weaker)
+            }
+        }
+    )*};
+}
+
+layers!(CaptureOptions, FilterOptions, OutputOptions, KafkaOptions, LedgerOptions, LogOptions);

@@ -1,0 +1,192 @@
+//! Values that flags and configuration files share: text or number in, checked range, one message for both.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// What a number counts: how it is read and shown.
+pub trait Unit {
+    /// From text as users write it.
+    fn parse(text: &str) -> Result<u64, String>;
+    /// As users read it.
+    fn show(n: u64) -> String;
+}
+
+/// A plain number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain;
+
+impl Unit for Plain {
+    fn parse(text: &str) -> Result<u64, String> {
+        text.parse().map_err(|_| format!("{text:?} is not a whole number"))
+    }
+
+    fn show(n: u64) -> String {
+        n.to_string()
+    }
+}
+
+/// Octets: `64MiB`, `900kB`, `4096`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Octets;
+
+impl Unit for Octets {
+    fn parse(text: &str) -> Result<u64, String> {
+        text.parse().map(|size: bytesize::ByteSize| size.as_u64()).map_err(|_| format!("{text:?} is not a size such as 64MiB, 900kB or 4096"))
+    }
+
+    fn show(n: u64) -> String {
+        bytesize::ByteSize(n).display().iec().to_string()
+    }
+}
+
+/// Milliseconds, written with a unit: `200ms`, `10s`, `5min`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Millis;
+
+impl Unit for Millis {
+    fn parse(text: &str) -> Result<u64, String> {
+        let time = humantime::parse_duration(text).map_err(|_| format!("{text:?} is not a time such as 200ms, 10s or 5min"))?;
+        u64::try_from(time.as_millis()).map_err(|_| format!("{text:?} is too long"))
+    }
+
+    fn show(n: u64) -> String {
+        humantime::format_duration(Duration::from_millis(n)).to_string()
+    }
+}
+
+/// A number of some unit within a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranged<U, const MIN: u64, const MAX: u64>(u64, PhantomData<U>);
+
+impl<U: Unit, const MIN: u64, const MAX: u64> Ranged<U, MIN, MAX> {
+    fn checked(n: u64) -> Result<Self, String> {
+        if (MIN..=MAX).contains(&n) {
+            Ok(Self(n, PhantomData))
+        } else {
+            Err(format!("{} is out of range: {} to {} is allowed", U::show(n), U::show(MIN), U::show(MAX)))
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Ranged<Millis, MIN, MAX> {
+    /// As a time.
+    pub fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl<U: Unit, const MIN: u64, const MAX: u64> FromStr for Ranged<U, MIN, MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        U::parse(text).and_then(Self::checked)
+    }
+}
+
+impl<'de, U: Unit, const MIN: u64, const MAX: u64> Deserialize<'de> for Ranged<U, MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any<U, const MIN: u64, const MAX: u64>(PhantomData<U>);
+
+        impl<U: Unit, const MIN: u64, const MAX: u64> Visitor<'_> for Any<U, MIN, MAX> {
+            type Value = Ranged<U, MIN, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a value from {:?} to {:?}", U::show(MIN), U::show(MAX))
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Self::Value, E> {
+                // A bare number of milliseconds would be read as seconds by some and as minutes by others.
+                let n = u64::try_from(n).map_err(|_| E::custom(format!("{n} is negative")))?;
+                if U::show(1) == Millis::show(1) {
+                    return Err(E::custom(format!("{n} has no unit: write \"{n}ms\" or \"{n}s\"")));
+                }
+                Ranged::checked(n).map_err(E::custom)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Any(PhantomData))
+    }
+}
+
+/// A sensor's name: it becomes `observer.name` and part of Kafka keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SensorName(pub String);
+
+impl FromStr for SensorName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = (1..=64).contains(&text.len());
+        if fits && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is not a sensor's name: 1 to 64 letters, digits, dots, dashes and underscores"))
+        }
+    }
+}
+
+/// A value that is read from text by both flags and files.
+macro_rules! deserialize_from_str {
+    ($($type:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+/// Text that some library's type is parsed from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed<T>(pub T);
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for Parsed<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: T::Err| error.to_string())
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+deserialize_from_str!(SensorName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_say_what_is_allowed() {
+        type Size = Ranged<Octets, 1024, 1_048_576>;
+        assert_eq!("64KiB".parse::<Size>().unwrap().get(), 65_536);
+        assert_eq!("1".parse::<Size>().unwrap_err(), "1 B is out of range: 1.0 KiB to 1.0 MiB is allowed");
+        assert!("x".parse::<Size>().unwrap_err().contains("is not a size"));
+        assert_eq!("200ms".parse::<Ranged<Millis, 1, 1000>>().unwrap().duration(), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn names_are_plain() {
+        assert!("sensor-1.example_x".parse::<SensorName>().is_ok());
+        for bad in ["", "a b", "ü", &"x".repeat(65)] {
+            assert!(bad.parse::<SensorName>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `ringtap replay`: capture files.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, stderr};
+
+use anyhow::{Context, Result};
+use capture::{Frame, LinkType};
+use capture_pcap::{FileOptions, FileQueue, Filter, Libpcap, join};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pipeline::worker::{Everything, Matcher};
+
+use crate::cli::ReplayArgs;
+use crate::config::options::{CaptureOptions, FilterOptions, LogOptions};
+use crate::session::{Session, print_ledger};
+use crate::settings::{LedgerSettings, OutputSettings, REPLAY_POOL};
+use crate::{Failure, config, logging};
+
+/// The longest frame that filters may see: libpcap's own limit.
+const SNAPLEN: u32 = 262_144;
+
+pub fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
+    let setup = || -> Result<_> {
+        let file = match &args.config {
+            Some(path) => config::load(Some(path))?,
+            None => config::options::ConfigFile::default(),
+        };
+        let config = args.common.into_config(CaptureOptions::default(), log).or(file);
+        logging::start(&config.log)?;
+        let output = OutputSettings::new(&config, REPLAY_POOL)?;
+        let matcher = FileFilter::new(&config.filter)?;
+        Ok((LedgerSettings::new(&config), output, matcher))
+    };
+    let (ledger, output, matcher) = setup().map_err(Failure::Setup)?;
+    let queue = FileQueue::open(&args.files, FileOptions { rate: args.rate.0 }).map_err(|error| Failure::Setup(error.into()))?;
+    let progress = queue.progress();
+    let count = args.count.map(|count| count.get());
+    let mut session = Session::start(output, 1, count, false).map_err(Failure::Setup)?;
+    match matcher {
+        Some(matcher) => session.spawn(queue, matcher, None),
+        None => session.spawn(queue, Everything, None),
+    }
+    .map_err(Failure::Setup)?;
+    let account = session.ledger.clone();
+    let bar = progress_bar(progress.total());
+    let outcome = session.watch(None, &ledger, |ledger| {
+        bar.set_position(progress.read());
+        bar.set_message(format!("{} packets", ledger.report(false).frames.received));
+    });
+    bar.finish_and_clear();
+    let closes = print_ledger(&account, ledger.summary);
+    outcome.into_result(closes)
+}
+
+/// Nothing where standard error is no terminal.
+fn progress_bar(total: Option<u64>) -> ProgressBar {
+    let target = if stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() };
+    let template = match total {
+        Some(_) => "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}",
+        None => "{spinner} {bytes} {bytes_per_sec} {msg}",
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(total, target).with_style(style)
+}
+
+/// The filter of a replay, compiled anew for each link type that turns up.
+struct FileFilter {
+    libpcap: Libpcap,
+    expression: String,
+    programs: HashMap<u32, Option<Filter>>,
+}
+
+impl FileFilter {
+    /// `None` if there is no filter. A wrong expression shows now, not at the first frame.
+    fn new(options: &FilterOptions) -> Result<Option<Self>> {
+        let Some(expression) = join(&options.filters) else { return Ok(None) };
+        let libpcap = Libpcap::load(options.libpcap.as_deref())?;
+        let mut filter = Self { libpcap, expression, programs: HashMap::new() };
+        let ethernet = filter.compile(LinkType::ETHERNET)?;
+        filter.programs.insert(LinkType::ETHERNET.0, Some(ethernet));
+        Ok(Some(filter))
+    }
+
+    fn compile(&self, link_type: LinkType) -> Result<Filter> {
+        let program = self.libpcap.compile(&self.expression, link_type, SNAPLEN)?;
+        Filter::new(&program).with_context(|| format!("filter {:?}", self.expression))
+    }
+
+    /// An expression that means nothing for a link type (`ether host` for raw IP) matches none of its frames.
+    #[cold]
+    fn add(&mut self, link_type: LinkType) {
+        let program = match self.compile(link_type) {
+            Ok(program) => Some(program),
+            Err(error) => {
+                tracing::warn!("no frame of link type {} matches: {error:#}", link_type.0);
+                None
+            }
+        };
+        self.programs.insert(link_type.0, program);
+    }
+}
+
+impl Matcher for FileFilter {
+    fn matches(&mut self, frame: &Frame<'_>) -> bool {
+        if !self.programs.contains_key(&frame.link_type.0) {
+            self.add(frame.link_type);
+        }
+        let program = self.programs.get(&frame.link_type.0).and_then(Option::as_ref);
+        program.is_some_and(|program| program.matches(frame.data, frame.wire_len))
+    }
+}

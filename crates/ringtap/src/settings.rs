@@ -1,0 +1,144 @@
+//! From options, of which any may be missing, to checked values of which none is: defaults stand here.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use capture_afpacket::{Options, interfaces};
+use pipeline::batch::MAX_RECORD;
+use pipeline::record::Observer;
+use shipper::SinkConfig;
+
+use crate::config::options::{CaptureOptions, ConfigFile, Summary};
+
+/// Where records go, and how.
+pub struct OutputSettings {
+    pub sinks: Vec<SinkConfig>,
+    pub batch_octets: usize,
+    pub batch_age: Duration,
+    pub pool_octets: usize,
+    pub drain_timeout: Duration,
+    pub require_sinks: bool,
+    pub observer: Observer,
+}
+
+/// How the account is given.
+pub struct LedgerSettings {
+    /// `None` for never.
+    pub interval: Option<Duration>,
+    pub summary: Summary,
+}
+
+/// Buffers that a worker needs at least: one that is filled, and some under way.
+const MIN_BUFFERS: usize = 4;
+
+impl OutputSettings {
+    /// `default_pool` is the memory for batches if the options do not say.
+    pub fn new(config: &ConfigFile, default_pool: u64) -> Result<Self> {
+        let output = &config.output;
+        let default = ["stdout:".to_owned()];
+        let urls = if output.to.is_empty() { &default[..] } else { &output.to };
+        let mut sinks = Vec::new();
+        for url in urls {
+            let kafka = shipper::KafkaOptions { librdkafka: config.kafka.librdkafka.clone(), ..Default::default() };
+            let sink = SinkConfig::parse(url).with_context(|| format!("sink {url:?}"))?.with_kafka_options(&kafka);
+            if sinks.contains(&sink) {
+                bail!("sink {sink} is named twice");
+            }
+            sinks.push(sink);
+        }
+        let hostname = hostname();
+        let name = output.sensor.as_ref().map_or_else(|| hostname.clone(), |sensor| sensor.0.clone());
+        Ok(Self {
+            sinks,
+            // Room for one record more, so that the batch is closed below the size that was asked for.
+            batch_octets: output.batch_size.map_or(900_000, |size| size.get() as usize).max(2 * MAX_RECORD),
+            batch_age: output.batch_age.map_or(Duration::from_millis(200), |age| age.duration()),
+            pool_octets: output.pool_memory.map_or(default_pool, |size| size.get()) as usize,
+            drain_timeout: output.drain_timeout.map_or(Duration::from_secs(10), |time| time.duration()),
+            require_sinks: output.require_sinks.unwrap_or(false),
+            observer: Observer { name, hostname, run: run_number() },
+        })
+    }
+
+    /// Buffers for each of `workers`.
+    pub fn buffers(&self, workers: usize) -> usize {
+        (self.pool_octets / self.batch_octets / workers.max(1)).max(MIN_BUFFERS)
+    }
+}
+
+impl LedgerSettings {
+    pub fn new(config: &ConfigFile) -> Self {
+        let interval = config.ledger.ledger_interval.map_or(Duration::from_secs(60), |time| time.duration());
+        Self { interval: Some(interval).filter(|time| !time.is_zero()), summary: config.ledger.summary.unwrap_or_default() }
+    }
+}
+
+/// What to open on each interface, without a filter.
+pub fn capture(options: &CaptureOptions) -> Result<Vec<Options>> {
+    let mut names = options.interfaces.clone();
+    if names.is_empty() {
+        let Some(name) = interfaces::default_route() else {
+            bail!("there is no default route, so name the interface: -i IFACE (`ringtap list` shows them)");
+        };
+        names.push(name);
+    }
+    let mut all = Vec::new();
+    for (n, name) in names.iter().enumerate() {
+        if names[..n].contains(name) {
+            bail!("interface {name:?} is named twice");
+        }
+        all.push(one_interface(options, name)?);
+    }
+    Ok(all)
+}
+
+fn one_interface(options: &CaptureOptions, name: &str) -> Result<Options> {
+    let mut ring = Options::new(name);
+    ring.queues = match options.queues {
+        Some(queues) => queues.get() as usize,
+        None => interfaces::default_queues(name)?,
+    };
+    if let Some(direction) = &options.direction {
+        ring.direction = direction.0;
+    }
+    if let Some(fanout) = &options.fanout {
+        ring.fanout = fanout.0;
+    }
+    if let Some(snaplen) = options.snaplen {
+        ring.snaplen = snaplen.get() as u32;
+    }
+    if let Some(size) = options.block_size {
+        ring.block_size = size.get() as u32;
+    }
+    ring.block_count = options.block_count.map(|count| count.get() as u32).or(ring.block_count);
+    if let Some(timeout) = options.block_timeout {
+        ring.block_timeout = timeout.duration();
+    }
+    Ok(ring)
+}
+
+/// For batches of live capture: what rides out a stall of the sink. Used only as far as a stall needs it.
+pub fn live_pool() -> u64 {
+    (memory() / 32).clamp(32 << 20, 1 << 30)
+}
+
+/// For batches of replay, which can wait for its sink.
+pub const REPLAY_POOL: u64 = 24 << 20;
+
+/// Octets of the machine's memory.
+fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A number that no other run of this sensor has: nanoseconds since 1970, mixed so that the 48 bits that `event.id` holds
+/// depend on all of them, and on the process.
+fn run_number() -> u64 {
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    let mixed = (nanos ^ u64::from(std::process::id()).rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed >> 16
+}
