@@ -8,12 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use capture::{Count, InterfaceIndex, Readiness, RxBatch, RxQueue};
-use common::{Harvest, Lab, Readers, read, single};
+use common::{Harvest, Lab, Readers, read, single, wait_for_carrier};
 use testkit::net::{NetNs, Veth, VethOptions, cpu_time};
 use testkit::send::FrameShape;
 
 /// Frames of the numbers `start..start + 1000`, with different flows.
 fn thousand(lab: &Lab, start: u64) {
+    wait_for_carrier(&lab.a, "a0");
     lab.send(&FrameShape { flows: 100, ..FrameShape::default() }, start, 1000);
 }
 
