@@ -255,27 +255,31 @@ fn traffic_class(out: &mut Out<'_>, layers: &Layers) {
 #[cold]
 fn ipv4_cut(out: &mut Out<'_>, layers: &Layers) {
     let octets = layers.found.ip_octets;
-    out.literal(b"\"header_octets\":");
-    out.octet_value(octets);
+    if octets >= 9 {
+        out.literal(b"\"ttl\":");
+        out.octet_value(layers.ttl);
+    }
     if octets >= 2 {
         traffic_class(out, layers);
-    }
-    if octets >= 4 {
-        out.literal(b"\"total_length\":");
-        out.value(u32::from(layers.ip_length));
-    }
-    if octets >= 6 {
-        out.literal(b"\"id\":");
-        out.value(u32::from(layers.ip_id));
     }
     if octets >= 8 {
         out.literal(b"\"flags\":");
         out.entry(&IP_FLAGS[usize::from(layers.ip_flags & 7)]);
     }
-    if octets >= 9 {
-        out.literal(b"\"ttl\":");
-        out.octet_value(layers.ttl);
+    if octets >= 6 {
+        out.literal(b"\"id\":");
+        out.value(u32::from(layers.ip_id));
     }
+    if octets >= 4 {
+        out.literal(b"\"total_length\":");
+        out.value(u32::from(layers.ip_length));
+    }
+    if octets >= 8 && layers.found.fragment {
+        out.literal(b"\"fragment_offset\":");
+        out.value(layers.fragment_offset);
+    }
+    out.literal(b"\"header_octets\":");
+    out.octet_value(octets);
 }
 
 #[cold]
@@ -296,10 +300,6 @@ fn ip_options(out: &mut Out<'_>, kinds: &[u8]) {
 fn ipv6(out: &mut Out<'_>, layers: &Layers) {
     out.literal(b"\"ipv6\":{");
     let octets = layers.found.ip_octets;
-    if octets < 40 {
-        out.literal(b"\"header_octets\":");
-        out.octet_value(octets);
-    }
     if octets >= 8 {
         out.literal(b"\"hop_limit\":");
         out.octet_value(layers.ttl);
@@ -315,6 +315,10 @@ fn ipv6(out: &mut Out<'_>, layers: &Layers) {
     }
     if layers.found.extras && !layers.extras.extensions.is_empty() {
         ipv6_extensions(out, layers);
+    }
+    if octets < 40 {
+        out.literal(b"\"header_octets\":");
+        out.octet_value(octets);
     }
     out.close(b'}');
 }
@@ -458,15 +462,16 @@ fn tcp_cut(out: &mut Out<'_>, layers: &Layers) {
     if octets < 8 {
         return;
     }
-    out.literal(b"\"tcp\":{\"seq\":");
+    out.literal(b"\"tcp\":{");
+    if octets >= 14 {
+        out.literal(b"\"flags\":");
+        out.entry(&TCP_FLAGS[usize::from(layers.tcp_flags & 0x1ff)]);
+    }
+    out.literal(b"\"seq\":");
     out.value(layers.seq);
     if octets >= 12 {
         out.literal(b"\"ack\":");
         out.value(layers.ack);
-    }
-    if octets >= 14 {
-        out.literal(b"\"flags\":");
-        out.entry(&TCP_FLAGS[usize::from(layers.tcp_flags & 0x1ff)]);
     }
     if octets >= 16 {
         out.literal(b"\"window\":");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use capture::{CaptureError, Count, Frame, Interface, QueueStats, Readiness, RxBatch, RxQueue};
 
 use super::OwnedFrame;
+use crate::random::Random;
 
 /// How often each fault happens: once in so many times, by chance; 0 is never. Frame faults exclude each other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +65,7 @@ pub struct FaultCounts {
 pub struct FaultQueue<Q> {
     inner: Q,
     plan: FaultPlan,
-    random: u64,
+    random: Random,
     counts: FaultCounts,
     arena: Vec<OwnedFrame>,
 }
@@ -81,7 +82,7 @@ impl<Q: RxQueue> FaultQueue<Q> {
     /// Spoils `inner`.
     #[must_use]
     pub fn new(inner: Q, plan: FaultPlan) -> Self {
-        Self { inner, plan, random: plan.seed, counts: FaultCounts::default(), arena: Vec::new() }
+        Self { inner, plan, random: Random::new(plan.seed), counts: FaultCounts::default(), arena: Vec::new() }
     }
 
     /// What was done so far.
@@ -90,17 +91,8 @@ impl<Q: RxQueue> FaultQueue<Q> {
         self.counts
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn hit(&mut self, one_in: u32) -> bool {
-        one_in != 0 && self.draw().is_multiple_of(u64::from(one_in))
+        self.random.one_in(one_in)
     }
 
     fn maybe_error(&mut self) -> Result<(), CaptureError> {
@@ -133,12 +125,12 @@ impl<Q: RxQueue> FaultQueue<Q> {
             return;
         } else if self.hit(self.plan.truncate_one_in) && length > 0 {
             self.counts.truncated += 1;
-            let keep = self.draw() % length;
+            let keep = self.random.draw() % length;
             frame.data.truncate(usize::try_from(keep).unwrap_or(0));
         } else if self.hit(self.plan.corrupt_one_in) && length > 0 {
             self.counts.corrupted += 1;
-            let at = self.draw() % length;
-            let change = (self.draw() % 255 + 1) as u8;
+            let at = self.random.draw() % length;
+            let change = (self.random.draw() % 255 + 1) as u8;
             if let Some(octet) = frame.data.get_mut(usize::try_from(at).unwrap_or(0)) {
                 *octet ^= change;
             }

@@ -1,0 +1,45 @@
+//! Records of frames, as the tests look at them.
+#![allow(dead_code, reason = "every test uses a part")]
+
+use capture::{Frame, Interface, LinkType};
+use pipeline::batch::MAX_RECORD;
+use pipeline::dissect::Layers;
+use pipeline::record::{Encoder, Observer};
+use serde_json::Value;
+
+pub const NAME: &str = "sensor1";
+pub const HOSTNAME: &str = "host1";
+pub const INTERFACE: &str = "eth0";
+pub const RUN: u64 = 0x4d;
+pub const QUEUE: u16 = 3;
+
+/// An encoder that knows one interface.
+pub fn encoder() -> Encoder {
+    let observer = Observer { name: NAME.to_owned(), hostname: HOSTNAME.to_owned(), run: RUN };
+    let mut encoder = Encoder::new(observer, QUEUE);
+    encoder.set_interfaces(&[Interface { name: INTERFACE.to_owned(), link_type: LinkType::ETHERNET }]);
+    encoder
+}
+
+/// Octets of a room before a record is written into it: nothing of them may be taken for the record.
+const GARBAGE: u8 = b'\\';
+
+/// The record as it is written, with the layers of the frame before it still in place.
+pub fn write(encoder: &mut Encoder, layers: &mut Layers, frame: &Frame<'_>) -> Vec<u8> {
+    let mut room = [GARBAGE; MAX_RECORD];
+    layers.read(frame);
+    let len = encoder.write(&mut room, frame, layers);
+    assert!(len < MAX_RECORD, "a record of {len} octets");
+    room[..len].to_vec()
+}
+
+/// The first record of a queue.
+pub fn record(frame: &Frame<'_>) -> Vec<u8> {
+    write(&mut encoder(), &mut Layers::default(), frame)
+}
+
+/// The first record of a queue, read again.
+pub fn value(frame: &Frame<'_>) -> Value {
+    let record = record(frame);
+    serde_json::from_slice(&record).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&record)))
+}

@@ -1,0 +1,210 @@
+//! Whatever comes from the wire: its record is JSON, and holds nothing that the schema does not name.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use capture::{Direction, Frame, FrameFlags, InterfaceIndex, LinkType, Timestamp, VlanTag};
+use common::{encoder, record, write};
+use pipeline::dissect::{Layers, Problem};
+use pipeline::schema::{ElasticType, Field, PACKET};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use testkit::frames;
+use testkit::queues::OwnedFrame;
+use testkit::random::Random;
+
+/// A JSON value whose objects keep what a map would hide: the order of keys, and keys that come twice.
+#[derive(Debug, PartialEq)]
+enum Strict {
+    Null,
+    Boolean,
+    Number,
+    Text(String),
+    List(Vec<Strict>),
+    Object(Vec<(String, Strict)>),
+}
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Strict;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_unit<E>(self) -> Result<Strict, E> {
+                Ok(Strict::Null)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Strict, E> {
+                Ok(Strict::Boolean)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Strict, E> {
+                Ok(Strict::Number)
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Strict, E> {
+                Ok(Strict::Text(text.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Strict, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Strict::List(list))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Strict, A::Error> {
+                let mut object = Vec::new();
+                while let Some(entry) = entries.next_entry()? {
+                    object.push(entry);
+                }
+                Ok(Strict::Object(object))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// Checks a record against the schema; gives the indices of its fields in the schema.
+fn check(record: &[u8]) -> Vec<usize> {
+    let text = String::from_utf8(record.to_vec()).expect("a record is UTF-8");
+    let by_serde: Strict = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let mut copy = record.to_vec();
+    let by_simd: Strict = simd_json::from_slice(&mut copy).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(by_serde, by_simd);
+    let mut fields = Vec::new();
+    walk("", &by_serde, &mut fields, &text);
+    assert!(fields.is_sorted_by(|a, b| a < b), "fields come in the schema's order, and once: {text}");
+    fields
+}
+
+fn walk(name: &str, value: &Strict, fields: &mut Vec<usize>, record: &str) {
+    if let Strict::Object(entries) = value {
+        assert!(!entries.is_empty(), "{name} is an empty object: {record}");
+        for (key, value) in entries {
+            assert!(!key.contains('.'), "{key}: {record}");
+            walk(&if name.is_empty() { key.clone() } else { format!("{name}.{key}") }, value, fields, record);
+        }
+        return;
+    }
+    let at = PACKET.iter().position(|field| field.name == name);
+    let at = at.unwrap_or_else(|| panic!("{name} is not in the schema: {record}"));
+    let field = &PACKET[at];
+    match value {
+        Strict::List(items) if field.many => assert!(items.iter().all(|item| fits(field, item)), "{name}: {record}"),
+        one => assert!(!field.many && fits(field, one), "{name}: {record}"),
+    }
+    fields.push(at);
+}
+
+fn fits(field: &Field, value: &Strict) -> bool {
+    match (field.elastic, value) {
+        (ElasticType::Ip, Strict::Text(text)) => {
+            text.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_string() == *text)
+        }
+        (ElasticType::DateNanos, Strict::Text(text)) => text.parse::<jiff::Timestamp>().is_ok(),
+        (ElasticType::Keyword, Strict::Text(text)) => {
+            !text.is_empty() && text.bytes().all(|c| (b' '..=b'~').contains(&c))
+        }
+        (ElasticType::Long, Strict::Number) | (ElasticType::Boolean, Strict::Boolean) => true,
+        _ => false,
+    }
+}
+
+fn any_octets() -> impl Strategy<Value = OwnedFrame> {
+    let link_type =
+        prop_oneof![proptest::sample::select(frames::LINK_TYPES).boxed(), any::<u32>().prop_map(LinkType).boxed(),];
+    let direction = proptest::sample::select(&[Direction::Unknown, Direction::Rx, Direction::Tx][..]);
+    let flags = proptest::sample::select(&[FrameFlags::NONE, FrameFlags::NO_TIME, FrameFlags::SUPER_FRAME][..]);
+    let vlan = proptest::option::of((any::<u16>(), any::<u16>()).prop_map(|(tpid, tci)| VlanTag { tpid, tci }));
+    let source = (any::<u32>(), any::<u64>(), 0..4_u32);
+    (vec(any::<u8>(), 0..300), link_type, direction, flags, vlan, source).prop_map(
+        |(data, link_type, direction, flags, vlan, (wire_len, nanos, interface))| OwnedFrame {
+            data,
+            timestamp: Timestamp::from_nanos(nanos),
+            wire_len,
+            interface: InterfaceIndex(interface),
+            link_type,
+            direction,
+            vlan,
+            flags,
+        },
+    )
+}
+
+/// Frames that the generator makes of a seed: half of them spoiled.
+fn generated() -> impl Strategy<Value = OwnedFrame> {
+    any::<u64>().prop_map(|seed| frames::any_frame(&mut Random::new(seed)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn any_octets_of_any_link_give_a_sound_record(frame in any_octets()) {
+        check(&record(&frame.lend()));
+    }
+
+    #[test]
+    fn any_frame_spoiled_or_not_gives_a_sound_record(frame in generated()) {
+        check(&record(&frame.lend()));
+    }
+
+    #[test]
+    fn octets_behind_the_captured_ones_do_not_matter(frame in generated(), behind: [u8; 3]) {
+        let mut room = frame.data.clone();
+        room.extend(behind.iter().cycle().take(200));
+        let longer = Frame { data: &room[..frame.data.len()], ..frame.lend() };
+        prop_assert_eq!(record(&frame.lend()), record(&longer));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn what_was_read_before_never_shows(frames in vec(generated(), 2..12)) {
+        let (mut reused, mut layers) = (encoder(), Layers::default());
+        let mut fresh = encoder();
+        for frame in &frames {
+            let with_fresh_layers = write(&mut fresh, &mut Layers::default(), &frame.lend());
+            let with_reused_layers = write(&mut reused, &mut layers, &frame.lend());
+            prop_assert_eq!(
+                String::from_utf8_lossy(&with_fresh_layers),
+                String::from_utf8_lossy(&with_reused_layers)
+            );
+        }
+    }
+}
+
+#[test]
+fn every_field_and_every_problem_of_the_schema_is_met() {
+    let mut random = Random::new(1);
+    let (mut met, mut problems) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..60_000 {
+        let frame = frames::any_frame(&mut random);
+        met.extend(check(&record(&frame.lend())));
+        let mut layers = Layers::default();
+        layers.read(&frame.lend());
+        problems.extend(layers.found.problem.map(Problem::name));
+    }
+    let dead: Vec<_> = (0..PACKET.len()).filter(|at| !met.contains(at)).map(|at| PACKET[at].name).collect();
+    assert!(dead.is_empty(), "never written: {dead:?}");
+    let unseen: Vec<_> = Problem::ALL.iter().map(|p| p.name()).filter(|name| !problems.contains(name)).collect();
+    assert!(unseen.is_empty(), "never found: {unseen:?}");
+}
+
+#[test]
+fn a_record_of_the_longest_of_everything_has_room() {
+    let mut random = Random::new(2);
+    let longest = (0..100_000)
+        .map(|_| {
+            let mut frame = frames::any_frame(&mut random);
+            frame.timestamp = Timestamp::from_nanos(u64::MAX);
+            record(&frame.lend()).len()
+        })
+        .max();
+    let names_of_64_octets = 3 * 64;
+    let longest = longest.unwrap_or(0) + names_of_64_octets;
+    assert!(longest < pipeline::batch::MAX_RECORD, "{longest}");
+}
