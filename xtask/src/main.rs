@@ -1,7 +1,9 @@
 //! What a developer runs: `cargo xtask tidy | audit | gen | bench ...`.
 
 mod audit;
+mod bench;
 mod generate;
+mod sys;
 mod tidy;
 
 use std::path::PathBuf;
@@ -25,6 +27,9 @@ enum Task {
     Audit,
     /// Write the generated pages: docs/fields.md
     Gen,
+    /// Measure against contestants
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> Result<()> {
@@ -32,6 +37,7 @@ fn main() -> Result<()> {
         Task::Tidy => tidy::check(),
         Task::Audit => audit::check(),
         Task::Gen => generate::write(),
+        Task::Bench(bench) => bench::run(&bench),
     }
 }
 
