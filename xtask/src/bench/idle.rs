@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::program::ringtap;
-use super::traffic::{self, Wire};
+use super::traffic::{self, Running, Wire};
 use super::{median, verdict};
 
 const QUIET: Duration = Duration::from_secs(10);
@@ -40,8 +40,8 @@ pub(super) fn run() -> Result<()> {
         ]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let start = Instant::now();
-        let mut child = wire.receiver.spawn(command);
-        let mut out = child.stdout.take().context("no standard output")?;
+        let mut child = Running(Some(wire.receiver.spawn(command)));
+        let mut out = child.0.as_mut().and_then(|child| child.stdout.take()).context("no standard output")?;
         let first = thread::scope(|scope| {
             let reader = scope.spawn(move || {
                 let mut octet = [0];
@@ -54,7 +54,6 @@ pub(super) fn run() -> Result<()> {
             }
             reader.join()
         });
-        child.wait()?;
         times.push(first.ok().context("the reader panicked")??.as_secs_f64() * 1e3);
     }
     verdict("start to first record, ms", median(times), false, 100.0);

@@ -22,7 +22,7 @@ pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<(
     wire.receiver.enter(|| broker = Some(Kafka::start(KafkaOptions::default())));
     let broker = broker.context("no broker")?;
     wire.receiver.enter(|| {
-        broker.create_topic("packets", 1, &[("retention.bytes", "1073741824"), ("segment.bytes", "268435456")])
+        broker.create_topic("packets", 1, &[("retention.bytes", "1073741824"), ("segment.bytes", "268435456")]);
     });
     let sink = format!("kafka://{}/packets?compression.type={codec}", broker.address());
     let count = u64::from(rate) * seconds;

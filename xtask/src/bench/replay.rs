@@ -54,7 +54,7 @@ fn one(name: &str, ringtap: &Path, file: &Path, packets: u64) -> Result<()> {
         tcpdump / 1e6
     );
     verdict(&format!("{name}: times tcpdump's copying"), ours / tcpdump, true, 1.4);
-    verdict(&format!("{name}: greatest resident size, MiB"), memory as f64 / (1 << 20) as f64, false, 64.0);
+    verdict(&format!("{name}: greatest resident size, MiB"), memory as f64 / 1_048_576.0, false, 64.0);
     Ok(())
 }
 

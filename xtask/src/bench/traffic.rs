@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use testkit::random::Random;
 use testkit::send::{FrameShape, Sender, numbered};
 
 use super::program::Run;
-use crate::sys;
+use crate::sys::{self, Usage};
 
 /// Frames handed to the kernel at once.
 const BATCH: usize = 64;
@@ -65,9 +65,9 @@ impl Wire {
                     let due = Duration::from_secs_f64(sent as f64 / f64::from(rate));
                     while let Some(early) = due.checked_sub(start.elapsed()) {
                         if early > Duration::from_micros(200) {
-                            thread::sleep(early / 2)
+                            thread::sleep(early / 2);
                         } else {
-                            std::hint::spin_loop()
+                            std::hint::spin_loop();
                         }
                     }
                 }
@@ -81,7 +81,7 @@ impl Wire {
         let log = tempfile::NamedTempFile::new()?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen()?);
         let start = Instant::now();
-        let child = self.receiver.spawn(command);
+        let child = Running(Some(self.receiver.spawn(command)));
         while !fs::read_to_string(log.path())?.contains(ready) {
             ensure!(
                 start.elapsed() < Duration::from_secs(20),
@@ -93,10 +93,30 @@ impl Wire {
         thread::sleep(Duration::from_millis(100));
         work();
         thread::sleep(Duration::from_millis(200));
+        let usage = child.interrupt()?;
+        Ok(Run { wall: start.elapsed(), usage, stderr: fs::read_to_string(log.path())? })
+    }
+}
+
+/// A child that does not outlive its bench, whatever fails.
+pub(super) struct Running(pub(super) Option<Child>);
+
+impl Running {
+    /// Ends it by SIGINT and waits for it.
+    fn interrupt(mut self) -> Result<Usage> {
+        let child = self.0.take().context("it has ended")?;
         let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
         ensure!(interrupted.success(), "cannot end the capture");
-        let usage = sys::wait(child)?;
-        Ok(Run { wall: start.elapsed(), usage, stderr: fs::read_to_string(log.path())? })
+        Ok(sys::wait(child)?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill(); // it may have ended
+            let _ = child.wait();
+        }
     }
 }
 
