@@ -78,7 +78,7 @@ fn receive<Q: RxQueue>(
             stopped = true;
         }
         if control.aborting() {
-            return Ok(());
+            return pass_over_rest(queue);
         }
         if now >= next_stats {
             output.counters().set_stats(queue.stats()?);
@@ -100,6 +100,16 @@ fn receive<Q: RxQueue>(
             }
         }
         output.close_if_old(now);
+    }
+}
+
+/// What the queue still holds was offered: it is received, so that it can be counted as abandoned.
+fn pass_over_rest<Q: RxQueue>(queue: &mut Q) -> Result<(), CaptureError> {
+    queue.stop()?;
+    loop {
+        if queue.next_batch()?.is_none() && queue.wait(TICK)? == Readiness::Ended {
+            return Ok(());
+        }
     }
 }
 
