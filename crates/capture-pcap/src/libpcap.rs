@@ -137,7 +137,7 @@ impl Libpcap {
             LiveError::PERMISSION_DENIED => CaptureError::Permission {
                 action: "compiling a filter for a live interface",
                 capability: "CAP_NET_RAW",
-                setcap: "cap_net_raw,cap_net_admin",
+                setcap: "cap_net_raw",
                 program: std::env::current_exe().map_or_else(|_| "ringtap".to_owned(), |p| p.display().to_string()),
             },
             LiveError::NOT_UP => system(format!("compiling a filter for {interface}"), "the interface is down"),
