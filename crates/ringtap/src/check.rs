@@ -6,7 +6,7 @@ use crate::cli::CheckArgs;
 use crate::config::options::LogOptions;
 use crate::run::{PROBE_TIMEOUT, compile, configuration};
 use crate::settings::{self, OutputSettings};
-use crate::{Failure, explain, logging};
+use crate::{Failure, explain, logging, print};
 
 /// Prints a line for each thing that was tried; fails if any does.
 pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
@@ -15,12 +15,13 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
     logging::start(&LogOptions { log_dir: None, ..config.log.clone() }).map_err(Failure::Setup)?;
     let output = OutputSettings::new(&config, settings::live_pool()).map_err(Failure::Setup)?;
     let mut failed = 0;
-    let mut tell = |what: &str, result: Result<String>| match result {
-        Ok(found) => println!("ok      {what}: {found}"),
-        Err(error) => {
-            failed += 1;
-            println!("FAILED  {what}: {}", explain(&error));
-        }
+    let mut tell = |what: &str, result: Result<String>| {
+        failed += usize::from(result.is_err());
+        let line = match result {
+            Ok(found) => format!("ok      {what}: {found}\n"),
+            Err(error) => format!("FAILED  {what}: {}\n", explain(&error)),
+        };
+        let _ = print(line.as_bytes()); // the exit code says it too
     };
     tell("configuration", Ok("every key and value is right".to_owned()));
     match settings::capture(&config.capture) {

@@ -11,14 +11,14 @@ mod session;
 mod settings;
 mod show;
 
-use std::io::{self, Write, stdout};
+use std::fmt::Display;
+use std::io::{self, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command};
-use session::Outcome;
 
 /// Why the process ends with another code than 0.
 pub(crate) enum Failure {
@@ -26,24 +26,8 @@ pub(crate) enum Failure {
     Setup(anyhow::Error),
     /// Code 1: something went wrong on the way.
     Running(anyhow::Error),
-}
-
-impl Outcome {
-    /// The first thing that went wrong; all were logged.
-    fn into_result(self, closes: bool) -> Result<(), Failure> {
-        let mut errors = self.errors.into_iter();
-        if let Some(first) = errors.next() {
-            errors.for_each(|error| tracing::error!("{error}"));
-            return Err(Failure::Running(first.into()));
-        }
-        let what = match (self.aborted, self.sink_failed, closes) {
-            (true, _, _) => "stopped by a second signal: what was lost is in the ledger",
-            (_, true, _) => "a sink could not go on: what was lost is in the ledger",
-            (_, _, false) => "the ledger does not close",
-            _ => return Ok(()),
-        };
-        Err(Failure::Running(anyhow::anyhow!(what)))
-    }
+    /// Code 1, and the user knows why.
+    Told,
 }
 
 fn main() -> ExitCode {
@@ -54,21 +38,32 @@ fn main() -> ExitCode {
         Command::List => list::list().map_err(Failure::Running),
         Command::Check(args) => check::check(args, log),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "ringtap", &mut stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ringtap", &mut script);
+            print(&script).map_err(Failure::Running)
         }
         Command::Man => manual().map_err(Failure::Running),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Running(error)) => {
-            eprintln!("ringtap: {}", explain(&error));
-            ExitCode::from(1)
-        }
-        Err(Failure::Setup(error)) => {
-            eprintln!("ringtap: {}", explain(&error));
-            ExitCode::from(2)
-        }
+    let (code, error) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Told) => return ExitCode::from(1),
+        Err(Failure::Running(error)) => (1, error),
+        Err(Failure::Setup(error)) => (2, error),
+    };
+    tell(format_args!("ringtap: {}", explain(&error)));
+    ExitCode::from(code)
+}
+
+/// A line on standard error. That nobody can read it any more is no reason to panic, as `eprintln!` does.
+fn tell(text: impl Display) {
+    let _ = writeln!(stderr(), "{text}");
+}
+
+/// All of it to standard output, unless its reader has seen enough.
+fn print(text: &[u8]) -> Result<()> {
+    match stdout().write_all(text).and_then(|()| stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
     }
 }
 
@@ -91,14 +86,17 @@ fn manual() -> Result<()> {
     let mut command = Cli::command();
     command.build();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for sub in command.get_subcommands() {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         let man = clap_mangen::Man::new(sub.clone());
         writeln!(page, ".SH \"RINGTAP {}\"", sub.get_name().to_uppercase())?;
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;
     }
-    match stdout().write_all(&page) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write to standard output"),
+    let mut page = String::from_utf8(page).context("the manual page")?;
+    page = page.replace(".SH EXTRA\nExit codes: ", ".SH \"EXIT STATUS\"\n");
+    for sub in command.get_subcommands() {
+        // There are no pages of their own.
+        page = page.replace(&format!("ringtap\\-{}(1)", sub.get_name()), &format!("ringtap {}", sub.get_name()));
     }
+    print(page.as_bytes())
 }

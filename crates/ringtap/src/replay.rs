@@ -13,9 +13,9 @@ use pipeline::worker::{Everything, Matcher};
 
 use crate::cli::ReplayArgs;
 use crate::config::options::{CaptureOptions, FilterOptions, LogOptions};
-use crate::session::{Session, print_ledger};
+use crate::session::Session;
 use crate::settings::{LedgerSettings, OutputSettings, REPLAY_POOL};
-use crate::{Failure, config, logging};
+use crate::{Failure, config, explain, logging};
 
 /// The longest frame that filters may see: libpcap's own limit.
 const SNAPLEN: u32 = 262_144;
@@ -52,9 +52,9 @@ pub(crate) fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
         bar.set_message(format!("{} packets", ledger.report(false).frames.received));
     });
     bar.finish_and_clear();
-    outcome.errors.append(&mut damaged.lock().unwrap_or_else(PoisonError::into_inner));
-    let closes = print_ledger(&account, ledger.summary);
-    outcome.into_result(closes)
+    let damaged = std::mem::take(&mut *damaged.lock().unwrap_or_else(PoisonError::into_inner));
+    outcome.problems.extend(damaged.into_iter().map(|error| explain(&error.into())));
+    outcome.conclude(&account, ledger.summary)
 }
 
 /// Nothing where standard error is no terminal.

@@ -11,7 +11,7 @@ use shipper::SinkConfig;
 
 use crate::cli::{LiveArgs, RunArgs};
 use crate::config::options::{ConfigFile, FilterOptions, LogOptions};
-use crate::session::{Session, print_ledger};
+use crate::session::Session;
 use crate::settings::{self, LedgerSettings, OutputSettings};
 use crate::{Failure, config, logging};
 
@@ -47,8 +47,7 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     }
     let account = session.ledger.clone();
     let outcome = session.watch(args.duration.map(|time| time.duration()), &ledger, |_| {});
-    let closes = print_ledger(&account, ledger.summary);
-    outcome.into_result(closes)
+    outcome.conclude(&account, ledger.summary)
 }
 
 /// Opens all queues of all interfaces.

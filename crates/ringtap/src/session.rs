@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use capture::{CaptureError, RxQueue};
-use pipeline::ledger::Ledger;
+use pipeline::ledger::{Ledger, SinkReport};
 use pipeline::pool::Pool;
 use pipeline::record::Encoder;
 use pipeline::worker::{self, Control, Lane, Matcher, Output};
-use shipper::{SinkHandle, SinkState, Workers};
+use shipper::{SinkError, SinkHandle, SinkState, Workers};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::options::Summary;
 use crate::settings::{LedgerSettings, OutputSettings};
-use crate::show;
+use crate::{Failure, explain, show, tell};
 
 /// How often the watching thread looks around when nothing happens.
 const TICK: Duration = Duration::from_millis(200);
@@ -44,13 +44,41 @@ pub(crate) struct Session {
 }
 
 /// How a session ended.
+#[derive(Default)]
 pub(crate) struct Outcome {
-    /// What stopped queues.
-    pub errors: Vec<CaptureError>,
+    /// What stopped queues and sinks.
+    pub problems: Vec<String>,
     /// A second signal ended it.
-    pub aborted: bool,
-    /// A sink that could not go on.
-    pub sink_failed: bool,
+    aborted: bool,
+    /// Sinks whose reader had seen enough: what it did not read is not missed.
+    left: Vec<String>,
+}
+
+impl Outcome {
+    /// Says what went wrong, then prints the ledger: it is the last on standard error.
+    pub(crate) fn conclude(mut self, ledger: &Ledger, summary: Summary) -> Result<(), Failure> {
+        let report = ledger.report(true);
+        if self.aborted {
+            self.problems.push("stopped by a second signal".to_owned());
+        }
+        let missed = report.sinks.iter().filter(|sink| !self.left.contains(&sink.sink));
+        let lost: u64 = missed.map(SinkReport::lost).sum();
+        if lost > 0 {
+            self.problems.push(format!("{lost} records were not delivered: the ledger has the reasons"));
+        }
+        if report.closes != Some(true) {
+            self.problems.push("the ledger does not close".to_owned());
+        }
+        self.problems.iter().for_each(|problem| tracing::error!("{problem}"));
+        match summary {
+            Summary::Text => tell(&report),
+            Summary::Json => match serde_json::to_string(&report) {
+                Ok(json) => tell(json),
+                Err(error) => tell(format_args!("{report}\n(as JSON: {error})")),
+            },
+        }
+        if self.problems.is_empty() { Ok(()) } else { Err(Failure::Told) }
+    }
 }
 
 impl Session {
@@ -131,9 +159,13 @@ impl Session {
         let mut next_report = ledger.interval.map(|interval| start + interval);
         let mut deadline = None;
         let mut running = self.workers.len();
-        let mut outcome = Outcome { errors: Vec::new(), aborted: false, sink_failed: false };
+        let mut outcome = Outcome::default();
         while running > 0 {
-            match self.events.recv_timeout(TICK) {
+            let due =
+                [ends.filter(|_| !self.control.stopping()), deadline.filter(|_| !self.control.aborting()), next_report];
+            let next = due.into_iter().flatten().min();
+            let wait = next.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
+            match self.events.recv_timeout(wait) {
                 Ok(Event::Signal(signal)) if deadline.is_none() => {
                     tracing::info!("{}: delivering what was captured; once more to stop at once", signal_name(signal));
                     self.control.stop();
@@ -145,7 +177,7 @@ impl Session {
                 Ok(Event::WorkerEnded(result)) => {
                     running -= 1;
                     if let Err(error) = result {
-                        outcome.errors.push(error);
+                        outcome.problems.push(explain(&error.into()));
                         self.control.stop(); // the others have no reason to go on without it
                     }
                 }
@@ -181,7 +213,7 @@ impl Session {
             let _ = worker.join(); // its panic was an event
         }
         let deadline = deadline.unwrap_or_else(|| Instant::now() + self.output.drain_timeout);
-        self.sinks.iter().for_each(|sink| sink.drain(deadline));
+        self.sinks.iter().for_each(|sink| sink.begin_drain(deadline));
         while self.sinks.iter().any(|sink| sink.state() < SinkState::Settled) && Instant::now() < deadline {
             if let Ok(Event::Signal(_)) = self.events.recv_timeout(Duration::from_millis(10)) {
                 outcome.aborted = true;
@@ -190,10 +222,15 @@ impl Session {
             }
             tick(&self.ledger);
         }
+        if !outcome.aborted {
+            self.sinks.iter().for_each(|sink| sink.drain(deadline)); // returns when what is late is accounted for
+        }
         for sink in self.sinks.drain(..) {
-            if let Err(error) = sink.join() {
-                outcome.sink_failed = true;
-                tracing::error!("{error}");
+            let name = sink.name().to_owned();
+            match sink.join() {
+                Ok(()) => {}
+                Err(error) if matches!(*error, SinkError::ReaderGone) => outcome.left.push(name),
+                Err(error) => outcome.problems.push(format!("{name}: {error}")),
             }
         }
     }
@@ -241,17 +278,4 @@ fn pin(core: usize) {
 /// The ledger as one log line.
 fn one_line(ledger: &Ledger) -> String {
     ledger.report(false).to_string().split('\n').map(str::trim).collect::<Vec<_>>().join("; ")
-}
-
-/// Prints the last ledger to standard error. Gives whether it closes.
-pub(crate) fn print_ledger(ledger: &Ledger, summary: Summary) -> bool {
-    let report = ledger.report(true);
-    match summary {
-        Summary::Text => eprintln!("{report}"),
-        Summary::Json => match serde_json::to_string(&report) {
-            Ok(json) => eprintln!("{json}"),
-            Err(error) => eprintln!("{report}\n(as JSON: {error})"),
-        },
-    }
-    report.closes == Some(true)
 }

@@ -13,6 +13,8 @@ use pipeline::ledger::{Ledger, SinkCounters};
 use pipeline::worker::Lane;
 use serde_json::Value;
 
+use crate::tell;
+
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Records looked at in an interval; all are counted.
 const SAMPLE: usize = 500;
@@ -92,13 +94,13 @@ impl View {
             .iter()
             .map(|(name, n)| format!("{name} {:.0} %", *n as f64 * 100.0 / self.sampled as f64))
             .collect();
-        eprintln!(
+        tell(format_args!(
             "{packets:>10.0} packets/s {:>9} dropped {}   {}",
             rate(bits),
             frames.ring_dropped,
             shares.join(", ")
-        );
-        self.lines.iter().for_each(|line| eprintln!("             {line}"));
+        ));
+        self.lines.iter().for_each(|line| tell(format_args!("             {line}")));
         *self = Self { frames: frames.processed, octets: frames.octets, ..Self::default() };
     }
 }

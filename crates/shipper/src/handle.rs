@@ -277,12 +277,18 @@ impl SinkHandle {
         self.shared.lock().failure.clone()
     }
 
+    /// Says that nothing more will come and when to give up, without waiting: [`state`](Self::state) tells how far it is, and
+    /// [`abort`](Self::abort) can still cut it short.
+    pub fn begin_drain(&self, deadline: Instant) {
+        self.tell(Command::Drain(deadline));
+    }
+
     /// Waits until everything is acknowledged, at most until `deadline`; what is not by then becomes `drain_timeout`.
     ///
     /// All workers must have ended: their lanes are closed. When this returns every record is settled; that takes up to a
     /// second beyond the deadline, three if the system keeps the sink's thread waiting.
     pub fn drain(&self, deadline: Instant) {
-        self.tell(Command::Drain(deadline));
+        self.begin_drain(deadline);
         if !self.shared.wait_for(SinkState::Settled, deadline + GRACE) {
             let rest = self.account.close(Loss::DrainTimeout);
             warn!(sink = self.name, records = rest, "the sink does not answer; given up");

@@ -162,7 +162,7 @@ options! {
         #[arg(long, value_name = "TIME")]
         batch_age: Option<Ranged<Millis, 1, 60_000>>,
 
-        /// Memory for batches under way, all queues together [default: run: a thirty-second of the machine's; replay: 32MiB]
+        /// Memory for batches under way, all queues together [default: run: a thirty-second of the machine's; replay: 24MiB]
         #[arg(long, value_name = "SIZE")]
         pool_memory: Option<Ranged<Octets, 4_194_304, 1_099_511_627_776>>,
 
