@@ -1,0 +1,58 @@
+//! From the wire to a real broker, and back by kcat.
+
+mod common;
+
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use common::*;
+use serde_json::Value;
+use testkit::kafka::{Kafka, KafkaOptions};
+
+#[test]
+fn what_is_in_the_topic_is_what_is_in_the_file() {
+    let kafka = Kafka::start(KafkaOptions::default());
+    kafka.create_topic("packets", 2, &[]);
+    let lan = Lan::silent();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("records.ndjson");
+    let to_kafka = format!("kafka://{}/packets", kafka.address());
+    bring_inside(&lan, &kafka.address());
+    let running = lan.run(&["--to", &to_kafka, "--to", &file_url(&file), "--sensor", "s1"]);
+    lan.send(&distinct(), 20_000);
+    let done = running.interrupt().expect(0);
+    let ledger = done.ledger();
+    assert_eq!((ledger.delivered("kafka://"), ledger.delivered("file://")), (20_000, 20_000));
+    let mut records: Vec<Value> = Vec::new();
+    for message in kafka.consume_all("packets") {
+        assert!(message.key.starts_with("s1/"), "{}", message.key);
+        assert!(message.payload.len() < 1_000_000);
+        let array: Vec<Value> = serde_json::from_str(&message.payload).expect("a message is one JSON array");
+        records.extend(array);
+    }
+    assert_each_once(&records, 20_000);
+    assert_eq!(records, records_of_file(&file));
+}
+
+/// The broker listens on the machine's loopback interface; makes it answer on the sensor's under the same address. A socket
+/// stays in the namespace where it was made.
+fn bring_inside(lan: &Lan, address: &str) {
+    let listener = lan.sensor.enter(|| TcpListener::bind(address)).expect("the port is free in a new namespace");
+    let address = address.to_owned();
+    thread::spawn(move || {
+        for inside in listener.incoming().map_while(Result::ok) {
+            let Ok(outside) = TcpStream::connect(&address) else { return };
+            for (mut from, mut to) in [(&inside, &outside), (&outside, &inside)].map(|(a, b)| (clone(a), clone(b))) {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to); // ends with either side
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+}
+
+fn clone(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().expect("there are file descriptors left")
+}
