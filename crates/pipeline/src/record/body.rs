@@ -81,7 +81,10 @@ fn endpoints(out: &mut Out<'_>, layers: &Layers) {
     let (source_ip, destination_ip) = match layers.found.network {
         Network::Ipv4 => (layers.found.ip_octets >= 16, layers.found.ip_octets >= 20),
         Network::Ipv6 => (layers.found.ip_octets >= 24, layers.found.ip_octets >= 40),
-        Network::Arp => (layers.found.ip_octets >= 18, layers.found.ip_octets >= 28),
+        Network::Arp => {
+            let octets = if layers.arp_ipv4 { layers.found.ip_octets } else { 0 };
+            (octets >= 18, octets >= 28)
+        }
         Network::None => (false, false),
     };
     out.literal(b"\"source\":{");
@@ -357,7 +360,7 @@ fn arp(out: &mut Out<'_>, layers: &Layers) {
     for (key, end, mac) in
         [(b"\"sender_mac\":\"", 14, layers.arp_macs[0]), (b"\"target_mac\":\"", 24, layers.arp_macs[1])]
     {
-        if octets >= end {
+        if octets >= end && layers.arp_hardware_octets == 6 {
             out.literal(key);
             out.mac(mac);
             out.literal(b"\",");
@@ -390,7 +393,8 @@ fn transport(out: &mut Out<'_>, layers: &Layers) {
             if octets >= 1 {
                 out.literal(b"\"igmp\":{\"type\":");
                 out.octet_value(layers.icmp_type);
-                if octets >= 8 {
+                // Queries, reports and leaves (RFC 3376, 4); in others the octets have another meaning.
+                if octets >= 8 && matches!(layers.icmp_type, 0x11 | 0x12 | 0x16 | 0x17) {
                     out.literal(b"\"group\":\"");
                     out.ipv4(layers.icmp_rest.to_be_bytes());
                     out.literal(b"\",");
