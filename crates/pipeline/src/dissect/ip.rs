@@ -47,6 +47,14 @@ fn cut(layers: &mut Layers, scope: Scope<'_>, n: usize) {
     layers.note(if scope.ends_within(n) { Problem::IpTruncated } else { Problem::IpNotCaptured });
 }
 
+/// What should be an IP packet is none: nothing that was read of it means anything.
+#[cold]
+fn not_ip(layers: &mut Layers) {
+    layers.found.network = Network::None;
+    layers.found.has_protocol = false;
+    layers.note(Problem::IpVersion);
+}
+
 /// IPv4 (RFC 791, DSCP and ECN by RFC 2474 and 3168).
 #[inline]
 pub(super) fn v4(layers: &mut Layers, scope: Scope<'_>) {
@@ -59,8 +67,7 @@ pub(super) fn v4(layers: &mut Layers, scope: Scope<'_>) {
     };
     v4_fields(layers, header, 20);
     if header[0] >> 4 != 4 {
-        layers.found.network = Network::None;
-        return layers.note(Problem::IpVersion);
+        return not_ip(layers);
     }
     let header_length = usize::from(header[0] & 0x0f) * 4;
     if header_length < 20 {
@@ -137,8 +144,7 @@ pub(super) fn v6(layers: &mut Layers, scope: Scope<'_>) {
     };
     v6_fields(layers, header, 40);
     if header[0] >> 4 != 6 {
-        layers.found.network = Network::None;
-        return layers.note(Problem::IpVersion);
+        return not_ip(layers);
     }
     let rest = scope.skip(40);
     let length = usize::from(layers.ip_length);
@@ -183,12 +189,16 @@ fn v6_extensions(layers: &mut Layers, mut scope: Scope<'_>) {
             next_header::FRAGMENT => Some(8),
             _ => return transport::read(layers, scope),
         };
-        let (Some(length), Some(&[next, ..])) = (length, scope.chunk::<2>()) else {
+        if !layers.extras().extensions.push(number) {
+            layers.note(Problem::TooManyExtensions);
+        }
+        let Some(&next) = scope.data.first() else {
             return cut(layers, scope, 2);
         };
-        if !layers.extras().extensions.push(number) {
-            return layers.note(Problem::TooManyExtensions);
-        }
+        layers.protocol = next;
+        let Some(length) = length else {
+            return cut(layers, scope, 2);
+        };
         if number == next_header::FRAGMENT {
             let Some(fragment) = scope.chunk::<8>() else {
                 return cut(layers, scope, 8);
@@ -199,7 +209,6 @@ fn v6_extensions(layers: &mut Layers, mut scope: Scope<'_>) {
             layers.ip_flags = (offset_and_flag & 1) as u8;
             layers.fragment_id = be32(fragment, 4);
         }
-        layers.protocol = next;
         if scope.wire < length {
             return layers.note(Problem::IpOptions);
         }
@@ -213,24 +222,41 @@ fn v6_extensions(layers: &mut Layers, mut scope: Scope<'_>) {
     }
 }
 
-/// ARP and RARP for IPv4 over Ethernet (RFC 826); others are named only.
+/// ARP and RARP (RFC 826): hardware addresses of 6 octets and protocol addresses that are IPv4's, whatever the other is.
 #[cold]
 pub(super) fn arp(layers: &mut Layers, scope: Scope<'_>) {
-    let (header, n) = scope.padded::<28>();
+    let (header, n) = scope.padded::<8>();
     layers.found.network = Network::Arp;
-    let ethernet_and_ipv4 = header[..6] == [0, 1, 8, 0, 6, 4];
-    let whole = if n < 6 || ethernet_and_ipv4 { 28 } else { 8 };
-    if n < whole {
-        layers.note(if scope.ends_within(usize::from(whole)) {
-            Problem::ArpTruncated
-        } else {
-            Problem::ArpNotCaptured
-        });
-    }
+    layers.found.ip_octets = n;
     layers.arp_operation = be16(&header, 6);
-    layers.found.ip_octets = if ethernet_and_ipv4 { n } else { n.min(8) };
-    layers.arp_macs[0].copy_from_slice(&header[8..14]);
-    layers.source[..4].copy_from_slice(&header[14..18]);
-    layers.arp_macs[1].copy_from_slice(&header[18..24]);
-    layers.destination[..4].copy_from_slice(&header[24..28]);
+    layers.arp_hardware_octets = header[4];
+    let (hardware_octets, protocol_octets) = (usize::from(header[4]), usize::from(header[5]));
+    // ATM's packets have the same start and then more fields (RFC 2225).
+    let known = n >= 8 && header[..2] != [0, 19];
+    let whole = if known { 8 + 2 * (hardware_octets + protocol_octets) } else { 8 };
+    if scope.data.len() < whole {
+        layers.note(if scope.ends_within(whole) { Problem::ArpTruncated } else { Problem::ArpNotCaptured });
+    }
+    if !known {
+        return;
+    }
+    layers.arp_ipv4 = header[2..6] == [8, 0, header[4], 4];
+    let mut rest = scope.skip(8);
+    for (nth, address) in [&mut layers.source, &mut layers.destination].into_iter().enumerate() {
+        if rest.data.len() >= hardware_octets {
+            layers.found.ip_octets = [14, 24][nth];
+        }
+        if let (6, Some(mac)) = (hardware_octets, rest.chunk()) {
+            layers.arp_macs[nth] = *mac;
+        }
+        rest = rest.skip(hardware_octets);
+        if rest.data.len() < protocol_octets {
+            return;
+        }
+        if let (true, Some(ip)) = (layers.arp_ipv4, rest.chunk::<4>()) {
+            address[..4].copy_from_slice(ip);
+        }
+        layers.found.ip_octets = [18, 28][nth];
+        rest = rest.skip(protocol_octets);
+    }
 }

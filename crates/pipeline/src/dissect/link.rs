@@ -33,8 +33,13 @@ mod ppp_protocol {
 
 /// `PACKET_OUTGOING` of linux/if_packet.h, as cooked headers have it.
 const SLL_OUTGOING: u16 = 4;
-/// `ARPHRD_NETLINK` of linux/if_arp.h: what follows a cooked header with it is no network protocol.
-const ARPHRD_NETLINK: u16 = 824;
+/// Interface types of linux/if_arp.h for which the protocol field of a cooked header means something else: what follows is
+/// a Frame Relay, radiotap or netlink header.
+mod hardware {
+    pub(super) const FRAD: u16 = 770;
+    pub(super) const IEEE80211_RADIOTAP: u16 = 803;
+    pub(super) const NETLINK: u16 = 824;
+}
 
 pub(super) fn read(layers: &mut Layers, link_type: LinkType, scope: Scope<'_>) {
     match link_type {
@@ -84,9 +89,18 @@ fn by_type_or_length(layers: &mut Layers, type_or_length: u16, scope: Scope<'_>)
     if type_or_length >= ether::MIN_TYPE {
         by_type(layers, type_or_length, scope);
     } else if type_or_length <= ether::MAX_LENGTH {
-        llc(layers, scope.limit(usize::from(type_or_length)));
+        limited(layers, scope, type_or_length, llc);
     } else {
         layers.note(Problem::LinkInvalid);
+    }
+}
+
+/// Reads what a length field says that there is; names it if that is more than the frame has.
+fn limited(layers: &mut Layers, scope: Scope<'_>, length: u16, read: fn(&mut Layers, Scope<'_>)) {
+    let length = usize::from(length);
+    read(layers, scope.limit(length));
+    if length > scope.wire {
+        layers.note(Problem::LinkLengthAboveFrame);
     }
 }
 
@@ -132,6 +146,9 @@ fn llc(layers: &mut Layers, scope: Scope<'_>) {
         return;
     }
     layers.extras().llc = Some((dsap, ssap));
+    if (dsap, ssap, control) == (6, 6, 3) {
+        return ip::v4(layers, scope.skip(3)); // RFC 948
+    }
     if (dsap, ssap, control) != (0xaa, 0xaa, 3) {
         return;
     }
@@ -152,7 +169,7 @@ fn mpls(layers: &mut Layers, mut scope: Scope<'_>) {
         };
         let entry = be32(entry, 0);
         if !layers.extras().labels.push(entry >> 12) {
-            return layers.note(Problem::TooManyLabels);
+            layers.note(Problem::TooManyLabels);
         }
         scope = scope.skip(4);
         if entry & 0x100 != 0 {
@@ -173,18 +190,18 @@ fn pppoe(layers: &mut Layers, scope: Scope<'_>) {
         return cut(layers, scope, 6);
     };
     layers.extras().pppoe_session = Some(be16(header, 2));
-    if header[0] != 0x11 {
-        return layers.note(Problem::LinkInvalid);
+    // Version 1, type 1, code 0 are all that there is in a session; if not, the rest is read all the same.
+    if header[..2] != [0x11, 0] {
+        layers.note(Problem::LinkInvalid);
     }
-    if header[1] == 0 {
-        ppp(layers, scope.skip(6).limit(usize::from(be16(header, 4))));
-    }
+    limited(layers, scope.skip(6), be16(header, 4), ppp);
 }
 
 /// PPP with or without HDLC's address and control octets, or Cisco HDLC (its addresses are 0x0f and 0x8f).
 fn ppp_framed(layers: &mut Layers, scope: Scope<'_>) {
     match *scope.data {
-        [0xff, 0x03, ..] => ppp(layers, scope.skip(2)),
+        // Whatever the control octet: 3 by RFC 1662, others by RFC 1663. No protocol is 0xff.
+        [0xff, _, ..] => ppp(layers, scope.skip(2)),
         [0x0f | 0x8f, ..] => cisco_hdlc(layers, scope),
         _ => ppp(layers, scope),
     }
@@ -209,6 +226,8 @@ fn ppp(layers: &mut Layers, scope: Scope<'_>) {
 /// Address, control, Ethernet type (RFC 1547).
 fn cisco_hdlc(layers: &mut Layers, scope: Scope<'_>) {
     match scope.chunk::<4>() {
+        // Cisco's address resolution, not the RARP that has this number elsewhere.
+        Some(&[_, _, 0x80, 0x35]) => layers.extras().ether_type = Some(0x8035),
         Some(header) => by_type(layers, be16(header, 2), scope.skip(4)),
         None => cut(layers, scope, 4),
     }
@@ -216,35 +235,48 @@ fn cisco_hdlc(layers: &mut Layers, scope: Scope<'_>) {
 
 /// <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html>
 fn cooked(layers: &mut Layers, scope: Scope<'_>) {
-    let Some(header) = scope.chunk::<16>() else {
+    let (header, n) = scope.padded::<16>();
+    if n >= 2 {
+        cooked_direction(layers, be16(&header, 0));
+    }
+    if n >= 12 && header[4..6] == [0, 6] {
+        cooked_source(layers, &header[6..12]);
+    }
+    if n < 16 {
         return cut(layers, scope, 16);
-    };
-    cooked_common(layers, be16(header, 0), be16(header, 4), &header[6..14]);
-    cooked_payload(layers, be16(header, 2), be16(header, 14), scope.skip(16));
+    }
+    cooked_payload(layers, be16(&header, 2), be16(&header, 14), scope.skip(16));
 }
 
 /// <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>
 fn cooked_v2(layers: &mut Layers, scope: Scope<'_>) {
-    let Some(header) = scope.chunk::<20>() else {
+    let (header, n) = scope.padded::<20>();
+    if n >= 11 {
+        cooked_direction(layers, u16::from(header[10]));
+    }
+    if n >= 18 && header[11] == 6 {
+        cooked_source(layers, &header[12..18]);
+    }
+    if n < 20 {
         return cut(layers, scope, 20);
-    };
-    cooked_common(layers, u16::from(header[10]), u16::from(header[11]), &header[12..20]);
-    cooked_payload(layers, be16(header, 8), be16(header, 0), scope.skip(20));
+    }
+    cooked_payload(layers, be16(&header, 8), be16(&header, 0), scope.skip(20));
 }
 
-fn cooked_common(layers: &mut Layers, packet_type: u16, address_length: u16, address: &[u8]) {
+fn cooked_direction(layers: &mut Layers, packet_type: u16) {
     if layers.found.direction == Direction::Unknown {
         layers.found.direction = if packet_type == SLL_OUTGOING { Direction::Tx } else { Direction::Rx };
     }
-    if let (6, Some(mac)) = (address_length, address.first_chunk()) {
-        layers.mac_source = *mac;
-        layers.found.mac_source_only = true;
-    }
 }
 
-fn cooked_payload(layers: &mut Layers, hardware: u16, protocol: u16, scope: Scope<'_>) {
+fn cooked_source(layers: &mut Layers, mac: &[u8]) {
+    layers.mac_source.copy_from_slice(mac);
+    layers.found.mac_source_only = true;
+}
+
+fn cooked_payload(layers: &mut Layers, interface_type: u16, protocol: u16, scope: Scope<'_>) {
     match protocol {
-        _ if hardware == ARPHRD_NETLINK => {}
+        _ if matches!(interface_type, hardware::FRAD | hardware::IEEE80211_RADIOTAP | hardware::NETLINK) => {}
         0x0004 => llc(layers, scope), // ETH_P_802_2
         0x0001 => {}                  // ETH_P_802_3: Novell's raw frames
         _ if protocol >= ether::MIN_TYPE => by_type(layers, protocol, scope),

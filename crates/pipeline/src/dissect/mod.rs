@@ -111,7 +111,8 @@ pub struct Found {
     pub mac_source_only: bool,
     /// The network layer.
     pub network: Network,
-    /// Octets read of the IP header's fixed part (20 or 40 when whole) or of the ARP packet (28).
+    /// Octets read of the IP header's fixed part (20 or 40 when whole) or of the ARP packet (28, counted as if hardware
+    /// addresses had 6 and protocol addresses 4).
     pub ip_octets: u8,
     /// Whether the packet is a fragment (also the first).
     pub fragment: bool,
@@ -186,7 +187,11 @@ pub struct Layers {
     pub icmp_rest: u32,
     /// ARP operation.
     pub arp_operation: u16,
-    /// Hardware addresses of sender and target.
+    /// ARP's protocol addresses are IPv4's: `source` and `destination` have them.
+    pub arp_ipv4: bool,
+    /// Length of ARP's hardware addresses.
+    pub arp_hardware_octets: u8,
+    /// Hardware addresses of sender and target, if they have 6 octets.
     pub arp_macs: [[u8; 6]; 2],
     /// What few frames have.
     pub extras: Extras,

@@ -35,6 +35,8 @@ problems! {
     LinkNotCaptured = "link_not_captured",
     /// The link layer's header holds a value that its specification excludes.
     LinkInvalid = "link_invalid",
+    /// The length field of 802.3 or PPPoE claims more octets than the frame has.
+    LinkLengthAboveFrame = "link_length_above_frame",
     /// More VLAN tags than the record holds (4).
     TooManyVlans = "too_many_vlans",
     /// The MPLS stack has more labels than the record holds (8).

@@ -33,8 +33,7 @@ impl<'a> Scope<'a> {
         self.data.first_chunk()
     }
 
-    /// `N` octets with zeros for those that are not there, and how many are. Only for headers that are cut.
-    #[cold]
+    /// `N` octets with zeros for those that are not there, and how many are. For headers that are cut or rare.
     pub(super) fn padded<const N: usize>(&self) -> ([u8; N], u8) {
         let mut header = [0; N];
         let n = self.data.len().min(N);

@@ -54,7 +54,8 @@ fn tcp(layers: &mut Layers, scope: Scope<'_>) {
         return layers.note(Problem::TcpDataOffset);
     }
     if header_length > scope.wire {
-        return layers.note(Problem::TcpDataOffsetAboveSegment);
+        layers.note(Problem::TcpDataOffsetAboveSegment);
+        return tcp_options(layers, &scope.data[20..]); // those that are there
     }
     match scope.data.get(20..header_length) {
         Some(options) => tcp_options(layers, options),
@@ -118,7 +119,7 @@ fn tcp_options(layers: &mut Layers, mut rest: &[u8]) {
                 layers.options.timestamp_echo = be32(times, 4);
                 layers.found.tcp_options |= TcpOptions::TIMESTAMP;
             }
-            [2..=5 | 8, ..] => return layers.note(Problem::TcpOptions), // known kinds with impossible lengths
+            [2..=5 | 8, ..] => layers.note(Problem::TcpOptions), // known kinds with impossible lengths
             _ => {}
         }
     }
@@ -181,10 +182,10 @@ fn sctp(layers: &mut Layers, scope: Scope<'_>) {
 fn icmp(layers: &mut Layers, scope: Scope<'_>, which: Transport) {
     layers.found.transport = which;
     let (header, n) = scope.padded::<8>();
-    // MLD aside, type and code are all that every message has; 8 octets is the shortest of either protocol but the old
-    // ICMPv6 forms of 4.
-    if n < 4 {
-        cut(layers, scope, 4);
+    // 8 octets is the shortest message of ICMP, IGMP and all of ICMPv6 that is in use; RFC 4443 itself asks for 4 only.
+    let whole = if layers.protocol == protocol::ICMPV6 && !matches!(header[0], 128 | 129) { 4 } else { 8 };
+    if n < whole {
+        cut(layers, scope, usize::from(whole));
     }
     layers.found.transport_octets = n;
     layers.icmp_type = header[0];

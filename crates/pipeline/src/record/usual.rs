@@ -122,3 +122,50 @@ fn tcp_header(out: &mut Out<'_>, layers: &Layers) {
         out.literal(b"}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::MAX_RECORD;
+    use crate::record::body;
+    use testkit::frames;
+    use testkit::queues::OwnedFrame;
+    use testkit::random::Random;
+
+    fn written(write: impl FnOnce(&mut Out<'_>)) -> String {
+        let mut room = [0; MAX_RECORD];
+        let mut out = Out::new(&mut room);
+        write(&mut out);
+        let len = out.len();
+        String::from_utf8_lossy(&room[..len]).into_owned()
+    }
+
+    /// How often the fast writer applies, of `n` frames.
+    fn compare(n: usize, mut next: impl FnMut() -> OwnedFrame) -> usize {
+        let mut layers = Layers::default();
+        let mut applied = 0;
+        for _ in 0..n {
+            let owned = next();
+            let frame = owned.lend();
+            layers.read(&frame);
+            if applies(&frame, &layers) {
+                applied += 1;
+                assert_eq!(
+                    written(|out| write(out, &frame, &layers)),
+                    written(|out| body::write(out, &frame, &layers)),
+                    "{owned:02x?}"
+                );
+            }
+        }
+        applied
+    }
+
+    #[test]
+    fn the_fast_writer_writes_what_the_general_one_writes() {
+        let mut random = Random::new(5);
+        assert!(compare(100_000, || frames::plain_frame(&mut random)) > 10_000);
+        assert!(compare(200_000, || frames::any_frame(&mut random)) > 1_000);
+        let mut mix = frames::mix(3, 4_096).into_iter();
+        assert!(compare(4_096, || mix.next().unwrap()) > 3_000, "the usual is usual");
+    }
+}

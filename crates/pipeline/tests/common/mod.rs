@@ -7,14 +7,14 @@ use pipeline::dissect::Layers;
 use pipeline::record::{Encoder, Observer};
 use serde_json::Value;
 
-pub const NAME: &str = "sensor1";
-pub const HOSTNAME: &str = "host1";
-pub const INTERFACE: &str = "eth0";
-pub const RUN: u64 = 0x4d;
-pub const QUEUE: u16 = 3;
+pub(crate) const NAME: &str = "sensor1";
+pub(crate) const HOSTNAME: &str = "host1";
+pub(crate) const INTERFACE: &str = "eth0";
+pub(crate) const RUN: u64 = 0x4d;
+pub(crate) const QUEUE: u16 = 3;
 
 /// An encoder that knows one interface.
-pub fn encoder() -> Encoder {
+pub(crate) fn encoder() -> Encoder {
     let observer = Observer { name: NAME.to_owned(), hostname: HOSTNAME.to_owned(), run: RUN };
     let mut encoder = Encoder::new(observer, QUEUE);
     encoder.set_interfaces(&[Interface { name: INTERFACE.to_owned(), link_type: LinkType::ETHERNET }]);
@@ -25,7 +25,7 @@ pub fn encoder() -> Encoder {
 const GARBAGE: u8 = b'\\';
 
 /// The record as it is written, with the layers of the frame before it still in place.
-pub fn write(encoder: &mut Encoder, layers: &mut Layers, frame: &Frame<'_>) -> Vec<u8> {
+pub(crate) fn write(encoder: &mut Encoder, layers: &mut Layers, frame: &Frame<'_>) -> Vec<u8> {
     let mut room = [GARBAGE; MAX_RECORD];
     layers.read(frame);
     let len = encoder.write(&mut room, frame, layers);
@@ -34,12 +34,12 @@ pub fn write(encoder: &mut Encoder, layers: &mut Layers, frame: &Frame<'_>) -> V
 }
 
 /// The first record of a queue.
-pub fn record(frame: &Frame<'_>) -> Vec<u8> {
+pub(crate) fn record(frame: &Frame<'_>) -> Vec<u8> {
     write(&mut encoder(), &mut Layers::default(), frame)
 }
 
 /// The first record of a queue, read again.
-pub fn value(frame: &Frame<'_>) -> Value {
+pub(crate) fn value(frame: &Frame<'_>) -> Value {
     let record = record(frame);
     serde_json::from_slice(&record).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&record)))
 }

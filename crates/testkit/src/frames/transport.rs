@@ -110,18 +110,18 @@ fn sctp(random: &mut Random) -> Payload {
 }
 
 pub(super) fn icmp(random: &mut Random) -> Payload {
-    let payload = 8 + random.below(40);
-    let mut message = random.vec(payload);
-    message[0] = random.pick(&[0, 8, 8, 13, 30]);
-    message[1] = random.pick(&[0, 0, 1]);
+    let kind = random.pick(&[0, 8, 8, 3, 13]);
+    // Time stamps have a fixed size (RFC 792).
+    let len = if kind == 13 { 20 } else { 8 + random.below(40) };
+    let mut message = random.vec(len);
+    message[..2].copy_from_slice(&[kind, random.pick(&[0, 0, 1])]);
     (1, message)
 }
 
 pub(super) fn icmpv6(random: &mut Random) -> Payload {
     let payload = 8 + random.below(40);
     let mut message = random.vec(payload);
-    message[0] = random.pick(&[128, 129, 1, 3]);
-    message[1] = random.pick(&[0, 0, 1]);
+    message[..2].copy_from_slice(&[random.pick(&[128, 129, 1, 3]), random.pick(&[0, 0, 1])]);
     (58, message)
 }
 

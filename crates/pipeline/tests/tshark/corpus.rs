@@ -1,0 +1,109 @@
+//! Frames to compare, by link type.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use capture::{Direction, InterfaceIndex, Readiness, RxBatch, RxQueue, Timestamp};
+use capture_pcap::{FileOptions, FileQueue};
+use testkit::frames;
+use testkit::queues::OwnedFrame;
+use testkit::random::Random;
+
+/// A frame and where it comes from.
+pub(crate) struct Named {
+    pub(crate) origin: String,
+    pub(crate) frame: OwnedFrame,
+}
+
+/// By link type.
+pub(crate) type Corpus = BTreeMap<u32, Vec<Named>>;
+
+/// The folder of real captures, if the environment names one.
+const PCAPS: &str = "RINGTAP_PCAPS";
+
+/// Frames of the captures in the folder that `RINGTAP_PCAPS` names; without it, of what scapy makes. And how many there are
+/// at least.
+pub(crate) fn real_or_made() -> (Corpus, usize) {
+    match std::env::var_os(PCAPS) {
+        Some(folder) => {
+            let mut files = Vec::new();
+            captures(Path::new(&folder), &mut files);
+            files.sort();
+            assert!(!files.is_empty(), "{PCAPS} names a folder without captures: {}", folder.display());
+            let mut corpus = Corpus::new();
+            files.iter().for_each(|file| read(file, &mut corpus));
+            (corpus, files.len())
+        }
+        None => {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("made.pcap");
+            let made = Command::new("/usr/bin/python3")
+                .args(["-c", include_str!("made.py")])
+                .arg(&path)
+                .stdin(Stdio::null())
+                .output()
+                .expect("these tests need python3 and scapy");
+            assert!(made.status.success(), "scapy: {}", String::from_utf8_lossy(&made.stderr));
+            let mut corpus = Corpus::new();
+            read(&path, &mut corpus);
+            (corpus, 40)
+        }
+    }
+}
+
+fn captures(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{PCAPS}: {}: {error}", folder.display()));
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            captures(&path, files);
+        } else if path.extension().is_some_and(|ext| ext == "pcap" || ext == "pcapng" || ext == "cap") {
+            files.push(path);
+        }
+    }
+}
+
+/// Adds what our reader reads of a file; how it reads damaged files is another test's business.
+fn read(path: &Path, corpus: &mut Corpus) {
+    let mut queue = FileQueue::open([path], FileOptions::default()).unwrap();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut number = 0;
+    loop {
+        // A damaged file gives its error once, and then ends.
+        if let Ok(Some(mut batch)) = queue.next_batch() {
+            for frame in batch.frames() {
+                number += 1;
+                let mut frame = OwnedFrame::from(frame);
+                // Our index is one file's, directions are the file's, and a file of nanoseconds ends in 2106.
+                frame.interface = InterfaceIndex(0);
+                frame.direction = Direction::Unknown;
+                frame.timestamp = Timestamp::from_nanos(frame.timestamp.as_nanos() % (1 << 62));
+                let origin = format!("{name} packet {number}");
+                corpus.entry(frame.link_type.0).or_default().push(Named { origin, frame });
+            }
+            continue;
+        }
+        if let Ok(Readiness::Ended) = queue.wait(Duration::ZERO) {
+            return;
+        }
+    }
+}
+
+/// Generated frames, spoiled or not.
+pub(crate) fn generated(n: u32, spoiled: bool) -> Corpus {
+    let mut random = Random::new(17);
+    let mut corpus = Corpus::new();
+    for number in 0..n {
+        let mut frame = frames::sound_frame(&mut random);
+        if spoiled {
+            frames::spoil(&mut random, &mut frame);
+        }
+        frame.timestamp = Timestamp::from_parts(1_700_000_000 + u64::from(number), number);
+        frame.direction = Direction::Unknown;
+        corpus.entry(frame.link_type.0).or_default().push(Named { origin: format!("frame {number}"), frame });
+    }
+    corpus
+}

@@ -1,0 +1,71 @@
+//! Writes seeds for both targets into the folder named by the first argument: frames of every protocol, and files of them.
+
+use std::path::Path;
+use std::{env, fs, io};
+
+use testkit::frames::{self, LINK_TYPES};
+use testkit::random::Random;
+
+fn main() -> io::Result<()> {
+    let folder = env::args().nth(1).unwrap_or_else(|| "corpus".to_owned());
+    let (records, files) = (Path::new(&folder).join("dissect_encode"), Path::new(&folder).join("file_reader"));
+    fs::create_dir_all(&records)?;
+    fs::create_dir_all(&files)?;
+    let mut random = Random::new(1);
+    for number in 0..400 {
+        let mut input = Vec::new();
+        for _ in 0..1 + number % 3 {
+            let frame = frames::any_frame(&mut random);
+            let link = LINK_TYPES.iter().position(|&known| known == frame.link_type).unwrap_or(200) as u8;
+            let missing = frame.wire_len.saturating_sub(frame.data.len() as u32).min(0xffff) as u16;
+            input.extend((frame.data.len() as u16).to_be_bytes());
+            input.extend([link, random.octet()]);
+            input.extend(missing.to_be_bytes());
+            input.extend(frame.data);
+        }
+        fs::write(records.join(format!("frame-{number}")), input)?;
+    }
+    for (number, magic) in [0xa1b2_c3d4_u32, 0xa1b2_3c4d, 0xa1b2_cd34].into_iter().enumerate() {
+        for (order, word) in [("le", u32::to_le_bytes as fn(u32) -> [u8; 4]), ("be", u32::to_be_bytes)] {
+            fs::write(files.join(format!("{number}-{order}.pcap")), pcap(&mut random, magic, word))?;
+            fs::write(files.join(format!("{number}-{order}.pcapng")), pcapng(&mut random, word))?;
+        }
+    }
+    Ok(())
+}
+
+fn pcap(random: &mut Random, magic: u32, word: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    let version = if word(1)[0] == 1 { [2, 0, 4, 0] } else { [0, 2, 0, 4] };
+    let mut file = [&word(magic)[..], &version, &[0; 8], &word(262_144), &word(1)].concat();
+    for _ in 0..5 {
+        let frame = frames::any_frame(random);
+        let len = frame.data.len() as u32;
+        file.extend([word(1_700_000_000), word(5), word(len), word(frame.wire_len.max(len))].concat());
+        file.extend(if magic == 0xa1b2_cd34 { &[0; 8][..] } else { &[] });
+        file.extend(frame.data);
+    }
+    file
+}
+
+fn pcapng(random: &mut Random, word: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    let block = |kind: u32, mut body: Vec<u8>| {
+        body.resize(body.len().next_multiple_of(4), 0);
+        let len = word(body.len() as u32 + 12);
+        [&word(kind)[..], &len, &body, &len].concat()
+    };
+    let little = word(1)[0] == 1;
+    let version = if little { [1, 0, 0, 0] } else { [0, 1, 0, 0] };
+    let mut file = block(0x0a0d_0d0a, [&word(0x1a2b_3c4d)[..], &version, &[0xff; 8]].concat());
+    let link = if little { [1, 0, 0, 0] } else { [0, 1, 0, 0] };
+    file.extend(block(1, [&link[..], &word(0)].concat()));
+    for number in 0..5 {
+        let frame = frames::any_frame(random);
+        let len = frame.data.len() as u32;
+        let lengths = [word(len), word(frame.wire_len.max(len))].concat();
+        file.extend(match number {
+            0 => block(3, [&word(len)[..], &frame.data].concat()),
+            _ => block(6, [&word(0)[..], &word(0x5_0000), &word(7), &lengths, &frame.data].concat()),
+        });
+    }
+    file
+}
