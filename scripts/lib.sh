@@ -12,21 +12,25 @@ as_root() {
   fi
 }
 
-# need PROGRAM PACKAGE ...: installs the packages of those programs (or files) that are not there.
+# need PROGRAM PACKAGE ...: installs the packages of those programs (or files, or libraries) that are not there.
 need() {
   local missing=()
   while [ $# -gt 0 ]; do
     case $1 in
       /*) [ -e "$1" ] || missing+=("$2") ;;
+      *.so.*) PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -F "$1" >/dev/null || missing+=("$2") ;;
       *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || missing+=("$2") ;;
     esac
     shift 2
   done
-  [ ${#missing[@]} -eq 0 ] && return
-  command -v apt-get >/dev/null || die "please install: ${missing[*]} (only Debian and Ubuntu are done by this script)"
-  say "installing ${missing[*]}"
+  [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
+
+install_packages() {
+  command -v apt-get >/dev/null || die "please install: $* (only Debian and Ubuntu are done by this script)"
+  say "installing $*"
   as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 # What a build needs: a C compiler, make and perl for librdkafka and OpenSSL, which are built in, and Rust.
@@ -35,10 +39,29 @@ need_build() {
   local wanted have
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
   [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"
-  have=$(cargo --version 2>/dev/null | cut -d' ' -f2 || true)
-  if [ -n "$have" ] && [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n1)" = "$wanted" ]; then return; fi
-  say "installing Rust by rustup (found: ${have:-none}, wanted: $wanted or newer)"
+  have=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
+  if [ -n "$have" ] && [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n1)" = "$wanted" ]; then return 0; fi
+  say "installing Rust by rustup into ~/.cargo and ~/.rustup (found: ${have:-none}, wanted: $wanted or newer)"
   need curl curl /etc/ssl/certs/ca-certificates.crt ca-certificates
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --component clippy,rustfmt
   PATH="$HOME/.cargo/bin:$PATH"
+}
+
+# The nightly toolchain, for the sanitizer and the fuzzer.
+need_nightly() {
+  command -v rustup >/dev/null || die "this needs Rust's nightly toolchain, and there is no rustup to install it: https://rustup.rs"
+  rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
+}
+
+# Java 17 or newer, and Maven, for the Kafka broker of the tests.
+need_java() {
+  local version
+  version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' || true)
+  if [ "${version:-0}" -lt 17 ]; then
+    # Debian 12 has 17; later ones have a newer default only, Ubuntu 22.04 an older one.
+    as_root apt-get update -qq
+    if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then install_packages openjdk-17-jre-headless
+    else install_packages default-jre-headless; fi
+  fi
+  need mvn maven
 }
