@@ -1,4 +1,5 @@
 //! The commands beside `run` and `replay`: list, check, completions, man, help; and the log.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 

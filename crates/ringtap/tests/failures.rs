@@ -1,4 +1,5 @@
 //! What is wrong before the work begins: exit code 2, and a reason that says what to do. Nothing is left half done.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! From the wire to a real broker, and back by kcat.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 

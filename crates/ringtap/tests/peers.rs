@@ -1,4 +1,5 @@
 //! What other programs send - ping, scapy, tcpreplay, iperf3 - as the records have it; tcpdump and tshark are the judges.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 

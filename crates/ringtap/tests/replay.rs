@@ -1,4 +1,5 @@
 //! `ringtap replay`: files that other programs made, damaged ones, large ones.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 

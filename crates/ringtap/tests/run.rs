@@ -1,4 +1,5 @@
 //! `ringtap run` on real interfaces: every frame that another program sends has its record, once, in every sink.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! How a run ends: by a first signal, by a second one, by the drain timeout, in the middle of a flood.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 
