@@ -231,13 +231,10 @@ mod tests {
     fn read<Q: RxQueue>(queue: &mut Q) -> Vec<OwnedFrame> {
         let mut all = Vec::new();
         loop {
-            match queue.next_batch() {
-                Ok(Some(mut batch)) => {
-                    all.extend(batch.frames().take(1).map(OwnedFrame::from));
-                    all.extend(batch.frames().map(OwnedFrame::from));
-                    continue;
-                }
-                Ok(None) | Err(_) => {}
+            if let Ok(Some(mut batch)) = queue.next_batch() {
+                all.extend(batch.frames().take(1).map(OwnedFrame::from));
+                all.extend(batch.frames().map(OwnedFrame::from));
+                continue;
             }
             if matches!(queue.wait(Duration::ZERO), Ok(Readiness::Ended)) {
                 return all;
