@@ -25,6 +25,6 @@ mod queue;
 mod sys;
 mod watch;
 
-pub use open::open;
+pub use open::{open, usable};
 pub use options::{FanoutMode, Options};
 pub use queue::{Batch, Frames, Queue};

@@ -37,3 +37,11 @@ pub fn open(options: &Options) -> Result<Vec<Queue>, CaptureError> {
     }
     Ok(ports.into_iter().enumerate().map(|(number, port)| Queue::new(Arc::clone(&plan), number, port)).collect())
 }
+
+/// Whether this kernel and this process's privileges allow capture, tried on a socket that is bound to no interface.
+///
+/// # Errors
+/// [`CaptureError::Permission`] without `CAP_NET_RAW`, [`CaptureError::System`] for a kernel without TPACKET_V3.
+pub fn usable() -> Result<(), CaptureError> {
+    Port::socket().map(drop)
+}

@@ -52,18 +52,24 @@ pub(crate) enum Sight {
 }
 
 impl Port {
+    /// A socket of the right version that is bound to nothing.
+    pub(crate) fn socket() -> Result<PacketSocket, CaptureError> {
+        let socket = PacketSocket::open().map_err(|e| match e.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => permission(),
+            _ => system("opening an AF_PACKET socket", e),
+        })?;
+        socket.set_version().map_err(|e| system("setting TPACKET_V3", e))?;
+        Ok(socket)
+    }
+
     /// A bound socket with a ring that still accepts nothing, of the interface that has the configured name now.
     ///
     /// Protocol 0, then the filter that rejects all, then the ring, then bind: with the filter after bind, thousands of
     /// frames slip in before it.
     pub(crate) fn prepare(plan: &Plan) -> Result<Self, CaptureError> {
         let name = &plan.options.interface;
-        let socket = PacketSocket::open().map_err(|e| match e.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => permission(),
-            _ => system("opening an AF_PACKET socket", e),
-        })?;
+        let socket = Self::socket()?;
         let hardware = Hardware::find(&socket, name)?;
-        socket.set_version().map_err(|e| system("setting TPACKET_V3", e))?;
         socket.attach(&program::reject_all()).map_err(|e| system("attaching a filter", e))?;
         let RingRequest { block_size, block_count, .. } = plan.request;
         let megabytes = (u64::from(block_size) * u64::from(block_count)) >> 20;

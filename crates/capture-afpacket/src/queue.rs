@@ -157,6 +157,8 @@ impl RxQueue for Queue {
         if !self.port.ring.ready() {
             return Ok(None);
         }
+        // As of the call: a name that is found new here is for the next batch, whose reader can have looked it up before.
+        let constants = self.constants;
         // Once a block, against hundreds of frames.
         let now = Instant::now();
         if now >= self.watch.next {
@@ -166,7 +168,7 @@ impl RxQueue for Queue {
         let cursor = Cursor::new(loan.octets());
         self.port.received += u64::from(cursor.remaining());
         self.counters.received += u64::from(cursor.remaining());
-        Ok(Some(Batch { loan, cursor, counters: &mut self.counters, constants: self.constants }))
+        Ok(Some(Batch { loan, cursor, counters: &mut self.counters, constants }))
     }
 
     /// A signal ends the sleep early, as [`Readiness::TimedOut`].

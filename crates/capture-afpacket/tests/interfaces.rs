@@ -3,11 +3,10 @@
 mod common;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use capture::{CaptureError, LinkType};
 use capture_afpacket::{Options, interfaces, open};
-use common::Lab;
+use common::{Lab, wait_for_carrier};
 use testkit::net::{NetNs, VethOptions};
 
 #[test]
@@ -45,16 +44,6 @@ fn the_list_is_that_of_the_namespace() {
 fn a_missing_interface_is_named() {
     let error = NetNs::new().enter(|| open(&Options::new("nosuch0")).err().unwrap());
     assert!(matches!(error, CaptureError::NoSuchInterface { ref name } if name == "nosuch0"), "{error}");
-}
-
-/// The kernel tells of a carrier up to a second late.
-fn wait_for_carrier(namespace: &NetNs, name: &str) {
-    let running = || interfaces::list().unwrap().iter().any(|i| i.name == name && i.running);
-    let begin = Instant::now();
-    while !namespace.enter(running) {
-        assert!(begin.elapsed() < Duration::from_secs(5), "no carrier");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Runs itself again without the capability.

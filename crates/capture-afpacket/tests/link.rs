@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use capture::{Count, InterfaceIndex, Readiness, RxQueue};
-use common::{Harvest, Lab, Readers, read, single};
+use capture::{Count, InterfaceIndex, Readiness, RxBatch, RxQueue};
+use common::{Harvest, Lab, Readers, read, single, wait_for_carrier};
 use testkit::net::{NetNs, Veth, VethOptions, cpu_time};
 use testkit::send::FrameShape;
 
 /// Frames of the numbers `start..start + 1000`, with different flows.
 fn thousand(lab: &Lab, start: u64) {
+    wait_for_carrier(&lab.a, "a0");
     lab.send(&FrameShape { flows: 100, ..FrameShape::default() }, start, 1000);
 }
 
@@ -134,6 +135,33 @@ fn a_renamed_interface_is_followed_and_its_frames_carry_the_new_name() {
     for (i, frame) in harvest.frames.iter().enumerate() {
         assert_eq!(frame.interface, InterfaceIndex(u32::from((1000..2000).contains(&i))), "frame {i}");
     }
+}
+
+#[test]
+fn a_batch_refers_only_to_names_that_were_known_when_it_was_asked_for() {
+    let lab = Lab::plain();
+    let mut queue = single(lab.open(|o| o.block_size = 65_536)); // a thousand frames are several batches
+    let (mut frames, mut last) = (0, InterfaceIndex(0));
+    for start in [0, 1000] {
+        // The queue looks at the name in `next_batch`: a second has gone by, and there is something to read.
+        thread::sleep(Duration::from_millis(1100));
+        thousand(&lab, start);
+        thread::sleep(Duration::from_millis(100));
+        loop {
+            let known = queue.interfaces().len();
+            let Some(mut batch) = queue.next_batch().unwrap() else { break };
+            for frame in batch.frames() {
+                assert!((frame.interface.0 as usize) < known, "{:?} of {known}", frame.interface);
+                (frames, last) = (frames + 1, frame.interface);
+            }
+        }
+        for step in ["link set b0 down", "link set b0 name uplink7", "link set uplink7 up"] {
+            if start == 0 {
+                lab.b.ip(step);
+            }
+        }
+    }
+    assert_eq!((frames, queue.interfaces().len(), last), (2000, 2, InterfaceIndex(1)));
 }
 
 #[test]

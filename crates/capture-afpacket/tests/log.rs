@@ -51,13 +51,13 @@ struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Log {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
     }
 }
 
 impl std::io::Write for Log {
     fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(octets);
+        self.0.lock().expect("no panic").extend(octets);
         Ok(octets.len())
     }
 

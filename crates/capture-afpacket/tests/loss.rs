@@ -42,7 +42,7 @@ fn a_reader_that_sleeps_now_and_then_goes_on_afterwards() {
     let sender = {
         let lab = Arc::clone(&lab);
         thread::spawn(move || {
-            lab.send_at(&FrameShape { length: 300, ..FrameShape::default() }, 0, 60_000, Some(60_000))
+            lab.send_at(&FrameShape { length: 300, ..FrameShape::default() }, 0, 60_000, Some(60_000));
         })
     };
     let mut numbers = Vec::new();
@@ -145,7 +145,7 @@ fn stopping_under_traffic_drains_everything_accepted_and_nothing_after() {
         });
         let _stopping = SetOnDrop(&stop);
         for round in 0..20 {
-            let mut queue = single(lab.open(|o| o.block_count = Some(64)));
+            let mut queue = single(lab.open(|_| {}));
             thread::sleep(Duration::from_millis(5 * (round % 3)));
             let begin = Instant::now();
             queue.stop().unwrap();

@@ -6,10 +6,10 @@ use crate::cli::CheckArgs;
 use crate::config::options::LogOptions;
 use crate::run::{PROBE_TIMEOUT, compile, configuration};
 use crate::settings::{self, OutputSettings};
-use crate::{Failure, logging};
+use crate::{Failure, explain, logging};
 
 /// Prints a line for each thing that was tried; fails if any does.
-pub fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
+pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
     let config = configuration(args.live, log).map_err(Failure::Setup)?;
     // Only the level: a check makes no directory and no file.
     logging::start(&LogOptions { log_dir: None, ..config.log.clone() }).map_err(Failure::Setup)?;
@@ -19,7 +19,7 @@ pub fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
         Ok(found) => println!("ok      {what}: {found}"),
         Err(error) => {
             failed += 1;
-            println!("FAILED  {what}: {error:#}");
+            println!("FAILED  {what}: {}", explain(&error));
         }
     };
     tell("configuration", Ok("every key and value is right".to_owned()));
@@ -36,7 +36,8 @@ pub fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
                 if has_filter {
                     tell("filter", Ok(config.filter.filters.join(" and ")));
                 }
-                let opened = capture_afpacket::open(&options).map(|queues| format!("{} queue(s) by afpacket", queues.len()));
+                let opened =
+                    capture_afpacket::open(&options).map(|queues| format!("{} queue(s) by afpacket", queues.len()));
                 tell(&name, opened.map_err(Into::into));
             }
         }
@@ -46,9 +47,5 @@ pub fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
         let result = shipper::probe(sink, PROBE_TIMEOUT);
         tell(&format!("sink {sink}"), result.map(|report| report.found).map_err(Into::into));
     }
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(Failure::Setup(anyhow::anyhow!("{failed} of the checks failed")))
-    }
+    if failed == 0 { Ok(()) } else { Err(Failure::Setup(anyhow::anyhow!("{failed} of the checks failed"))) }
 }

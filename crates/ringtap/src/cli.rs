@@ -12,7 +12,7 @@ use crate::config::values::{Millis, Parsed, Plain, Ranged};
 /// Network sensor: taps the NIC's rings, writes a JSON record per packet, and accounts for every frame.
 #[derive(Debug, Parser)]
 #[command(name = "ringtap", version, arg_required_else_help = true, after_help = EXIT_CODES)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,
     #[command(flatten)]
@@ -23,7 +23,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong us
     The ledger (every frame and record accounted for) goes to standard error at the end.";
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Capture live traffic until a signal, a time or a count ends it
     Run(RunArgs),
     /// Make records of capture files (pcap, pcapng; plain, .gz, .zst; - for standard input)
@@ -43,7 +43,7 @@ pub enum Command {
 
 /// What `run` and `check` share.
 #[derive(Args, Debug)]
-pub struct LiveArgs {
+pub(crate) struct LiveArgs {
     /// Configuration file; conf.d/*.toml beside it are read too [default: /etc/ringtap/ringtap.toml if there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub struct LiveArgs {
 
 /// What all that make records share.
 #[derive(Args, Debug)]
-pub struct CommonArgs {
+pub(crate) struct CommonArgs {
     #[command(flatten, next_help_heading = "Filter")]
     pub filter: FilterOptions,
     #[command(flatten, next_help_heading = "Output")]
@@ -68,7 +68,7 @@ pub struct CommonArgs {
 }
 
 #[derive(Args, Debug)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     #[command(flatten)]
     pub live: LiveArgs,
     /// End after this time
@@ -83,7 +83,7 @@ pub struct RunArgs {
 }
 
 #[derive(Args, Debug)]
-pub struct ReplayArgs {
+pub(crate) struct ReplayArgs {
     /// Capture files, read one after the other; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -101,7 +101,7 @@ pub struct ReplayArgs {
 }
 
 #[derive(Args, Debug)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub live: LiveArgs,
 }
@@ -115,8 +115,15 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 impl CommonArgs {
     /// As a configuration file that says the same.
-    pub fn into_config(self, capture: CaptureOptions, log: LogOptions) -> ConfigFile {
-        let mut config = ConfigFile { capture, filter: self.filter, output: self.output, ledger: self.ledger, log, ..ConfigFile::default() };
+    pub(crate) fn into_config(self, capture: CaptureOptions, log: LogOptions) -> ConfigFile {
+        let mut config = ConfigFile {
+            capture,
+            filter: self.filter,
+            output: self.output,
+            ledger: self.ledger,
+            log,
+            ..ConfigFile::default()
+        };
         config.kafka.librdkafka.extend(self.librdkafka);
         config
     }

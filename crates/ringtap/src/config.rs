@@ -1,7 +1,7 @@
 //! Configuration: files in TOML, over which flags win.
 
-pub mod options;
-pub mod values;
+pub(crate) mod options;
+pub(crate) mod values;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const DEFAULT: &str = "/etc/ringtap/ringtap.toml";
 
 /// Reads the named file, or the default one if it is there; then `conf.d/*.toml` beside it in the order of their names, of which
 /// each wins over those before.
-pub fn load(named: Option<&Path>) -> Result<ConfigFile> {
+pub(crate) fn load(named: Option<&Path>) -> Result<ConfigFile> {
     let main = named.unwrap_or(Path::new(DEFAULT));
     let mut config = if named.is_some() || main.exists() { read(main)? } else { ConfigFile::default() };
     for path in drop_ins(main)? {
@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn later_files_win_and_librdkafka_options_add_up() {
-        let first = parse("[capture]\nqueues = 1\nsnaplen = 100\n[kafka.librdkafka]\n\"a.b\" = \"1\"\n\"c.d\" = \"1\"\n", "a").unwrap();
+        let first =
+            parse("[capture]\nqueues = 1\nsnaplen = 100\n[kafka.librdkafka]\n\"a.b\" = \"1\"\n\"c.d\" = \"1\"\n", "a")
+                .unwrap();
         let second = parse("[capture]\nqueues = 2\n[kafka.librdkafka]\n\"c.d\" = \"2\"\n", "b").unwrap();
         let both = second.or(first);
         assert_eq!(both.capture.queues.unwrap().get(), 2);

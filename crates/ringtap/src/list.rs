@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use capture_afpacket::interfaces::{self, InterfaceInfo};
 use capture_pcap::Libpcap;
 
-pub fn list() -> Result<()> {
+pub(crate) fn list() -> Result<()> {
     let all = interfaces::list().context("cannot list the interfaces")?;
     match write(&mut stdout().lock(), &all) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -15,9 +15,19 @@ pub fn list() -> Result<()> {
 }
 
 fn write(out: &mut impl Write, all: &[InterfaceInfo]) -> io::Result<()> {
-    writeln!(out, "{:<16} {:<6} {:>10} {:>6} {:>7} {:<12} {:<18} notes", "interface", "state", "speed", "mtu", "queues", "driver", "address")?;
+    writeln!(
+        out,
+        "{:<16} {:<6} {:>10} {:>6} {:>7} {:<12} {:<18} notes",
+        "interface", "state", "speed", "mtu", "queues", "driver", "address"
+    )?;
     for i in all {
-        let state = if i.running { "up" } else if i.up { "no link" } else { "down" };
+        let state = if i.running {
+            "up"
+        } else if i.up {
+            "no link"
+        } else {
+            "down"
+        };
         let speed = i.speed.map_or_else(|| "-".to_owned(), |mbit| format!("{mbit} Mb/s"));
         let mac = i.mac.map_or_else(|| "-".to_owned(), |mac| mac.map(|octet| format!("{octet:02x}")).join(":"));
         let driver = i.driver.as_deref().unwrap_or("-");
@@ -29,7 +39,8 @@ fn write(out: &mut impl Write, all: &[InterfaceInfo]) -> io::Result<()> {
             notes.push("loopback".to_owned());
         }
         if i.link_type.is_none() {
-            notes.push(format!("not usable: its frames (ARPHRD {}) are of no kind that ringtap reads", i.hardware_type));
+            notes
+                .push(format!("not usable: its frames (ARPHRD {}) are of no kind that ringtap reads", i.hardware_type));
         }
         writeln!(
             out,

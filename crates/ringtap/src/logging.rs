@@ -16,7 +16,7 @@ use crate::config::options::{Level, LogOptions};
 use rotate::RotatingFile;
 
 /// Starts the log of this process.
-pub fn start(options: &LogOptions) -> Result<()> {
+pub(crate) fn start(options: &LogOptions) -> Result<()> {
     let level = match options.log_level.unwrap_or_default() {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,

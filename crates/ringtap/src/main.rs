@@ -21,7 +21,7 @@ use cli::{Cli, Command};
 use session::Outcome;
 
 /// Why the process ends with another code than 0.
-pub enum Failure {
+pub(crate) enum Failure {
     /// Code 2: wrong usage or configuration, found before any work was done.
     Setup(anyhow::Error),
     /// Code 1: something went wrong on the way.
@@ -62,14 +62,27 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Running(error)) => {
-            eprintln!("ringtap: {error:#}");
+            eprintln!("ringtap: {}", explain(&error));
             ExitCode::from(1)
         }
         Err(Failure::Setup(error)) => {
-            eprintln!("ringtap: {error:#}");
+            eprintln!("ringtap: {}", explain(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// An error and its causes on one line. Some errors name their cause themselves; none is said twice.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// One page with all subcommands behind one another.

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, stderr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use capture::{Frame, LinkType};
-use capture_pcap::{FileOptions, FileQueue, Filter, Libpcap, join};
+use capture::{CaptureError, Frame, Interface, LinkType, QueueStats, Readiness, RxQueue};
+use capture_pcap::{FileBatch, FileOptions, FileQueue, Filter, Libpcap, join};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipeline::worker::{Everything, Matcher};
 
@@ -18,7 +20,7 @@ use crate::{Failure, config, logging};
 /// The longest frame that filters may see: libpcap's own limit.
 const SNAPLEN: u32 = 262_144;
 
-pub fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
+pub(crate) fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
     let setup = || -> Result<_> {
         let file = match &args.config {
             Some(path) => config::load(Some(path))?,
@@ -31,8 +33,11 @@ pub fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
         Ok((LedgerSettings::new(&config), output, matcher))
     };
     let (ledger, output, matcher) = setup().map_err(Failure::Setup)?;
-    let queue = FileQueue::open(&args.files, FileOptions { rate: args.rate.0 }).map_err(|error| Failure::Setup(error.into()))?;
+    let queue = FileQueue::open(&args.files, FileOptions { rate: args.rate.0 })
+        .map_err(|error| Failure::Setup(error.into()))?;
     let progress = queue.progress();
+    let damaged = Damaged::default();
+    let queue = Files { queue, damaged: Arc::clone(&damaged) };
     let count = args.count.map(|count| count.get());
     let mut session = Session::start(output, 1, count, false).map_err(Failure::Setup)?;
     match matcher {
@@ -42,24 +47,65 @@ pub fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
     .map_err(Failure::Setup)?;
     let account = session.ledger.clone();
     let bar = progress_bar(progress.total());
-    let outcome = session.watch(None, &ledger, |ledger| {
+    let mut outcome = session.watch(None, &ledger, |ledger| {
         bar.set_position(progress.read());
         bar.set_message(format!("{} packets", ledger.report(false).frames.received));
     });
     bar.finish_and_clear();
+    outcome.errors.append(&mut damaged.lock().unwrap_or_else(PoisonError::into_inner));
     let closes = print_ledger(&account, ledger.summary);
     outcome.into_result(closes)
 }
 
 /// Nothing where standard error is no terminal.
 fn progress_bar(total: Option<u64>) -> ProgressBar {
-    let target = if stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() };
+    let target =
+        if stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() };
     let template = match total {
         Some(_) => "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}",
         None => "{spinner} {bytes} {bytes_per_sec} {msg}",
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(total, target).with_style(style)
+}
+
+/// Errors of single files.
+type Damaged = Arc<Mutex<Vec<CaptureError>>>;
+
+/// All files of a replay: one that is damaged ends early, is named, and the next one follows.
+struct Files {
+    queue: FileQueue,
+    damaged: Damaged,
+}
+
+impl RxQueue for Files {
+    type Batch<'q> = FileBatch<'q>;
+
+    fn next_batch(&mut self) -> Result<Option<FileBatch<'_>>, CaptureError> {
+        match self.queue.next_batch() {
+            Ok(batch) => Ok(batch),
+            Err(error) => {
+                self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+                Ok(None)
+            }
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<Readiness, CaptureError> {
+        self.queue.wait(timeout)
+    }
+
+    fn stop(&mut self) -> Result<(), CaptureError> {
+        self.queue.stop()
+    }
+
+    fn stats(&mut self) -> Result<QueueStats, CaptureError> {
+        self.queue.stats()
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        self.queue.interfaces()
+    }
 }
 
 /// The filter of a replay, compiled anew for each link type that turns up.

@@ -16,21 +16,26 @@ use crate::settings::{self, LedgerSettings, OutputSettings};
 use crate::{Failure, config, logging};
 
 /// How long a sink may take to answer at the start.
-pub const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The files' configuration with the flags over it.
-pub fn configuration(live: LiveArgs, log: LogOptions) -> Result<ConfigFile> {
+pub(crate) fn configuration(live: LiveArgs, log: LogOptions) -> Result<ConfigFile> {
     let file = config::load(live.config.as_deref())?;
     Ok(live.common.into_config(live.capture, log).or(file))
 }
 
-pub fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
+pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     let config = configuration(args.live, log).map_err(Failure::Setup)?;
     logging::start(&config.log).map_err(Failure::Setup)?;
     let output = OutputSettings::new(&config, settings::live_pool()).map_err(Failure::Setup)?;
     let ledger = LedgerSettings::new(&config);
+    if output.require_sinks {
+        require_sinks(&output.sinks).map_err(Failure::Setup)?;
+    }
     let queues = open(&config).map_err(Failure::Setup)?;
-    probe_sinks(&output.sinks, output.require_sinks).map_err(Failure::Setup)?;
+    if !output.require_sinks {
+        try_sinks(output.sinks.clone()).map_err(Failure::Setup)?;
+    }
     let pinning = !config.capture.no_pinning.unwrap_or(false);
     let count = args.count.map(|count| count.get());
     let mut session = Session::start(output, queues.len(), count, args.show).map_err(Failure::Setup)?;
@@ -59,21 +64,32 @@ fn open(config: &ConfigFile) -> Result<Vec<Queue>> {
 }
 
 /// The filter for one interface, if there is any.
-pub fn compile(filter: &FilterOptions, options: &Options) -> Result<Option<FilterProgram>> {
+pub(crate) fn compile(filter: &FilterOptions, options: &Options) -> Result<Option<FilterProgram>> {
     let Some(expression) = join(&filter.filters) else { return Ok(None) };
     let libpcap = Libpcap::load(filter.libpcap.as_deref())?;
     let program = libpcap.compile_live(&options.interface, &expression, options.snaplen);
     Ok(Some(program.with_context(|| format!("cannot filter on {}", options.interface))?))
 }
 
-/// A sink that does not answer is a warning, or the end if sinks are required.
-fn probe_sinks(sinks: &[SinkConfig], required: bool) -> Result<()> {
+/// Every sink must answer before anything is captured.
+fn require_sinks(sinks: &[SinkConfig]) -> Result<()> {
     for sink in sinks {
-        match shipper::probe(sink, PROBE_TIMEOUT) {
-            Ok(report) => tracing::info!("{report}"),
-            Err(error) if required => return Err(error).with_context(|| format!("{sink} does not answer (--require-sinks)")),
-            Err(error) => tracing::warn!("{sink}: {error}; it is tried again, records wait for it"),
-        }
+        let report = shipper::probe(sink, PROBE_TIMEOUT);
+        tracing::info!("{}", report.with_context(|| format!("{sink} does not answer (--require-sinks)"))?);
     }
+    Ok(())
+}
+
+/// A sink that does not answer is a warning. Beside the capture, which would lose frames while this waits.
+fn try_sinks(sinks: Vec<SinkConfig>) -> Result<()> {
+    let probe = move || {
+        for sink in sinks {
+            match shipper::probe(&sink, PROBE_TIMEOUT) {
+                Ok(report) => tracing::info!("{report}"),
+                Err(error) => tracing::warn!("{sink}: {error}; it is tried again, and records wait for it"),
+            }
+        }
+    };
+    thread::Builder::new().name("rt-probe".to_owned()).spawn(probe).context("cannot start a thread")?;
     Ok(())
 }

@@ -30,7 +30,7 @@ enum Event {
 }
 
 /// A process's work: from queues to sinks.
-pub struct Session {
+pub(crate) struct Session {
     pub ledger: Arc<Ledger>,
     control: Arc<Control>,
     sinks: Vec<SinkHandle>,
@@ -44,7 +44,7 @@ pub struct Session {
 }
 
 /// How a session ended.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// What stopped queues.
     pub errors: Vec<CaptureError>,
     /// A second signal ended it.
@@ -55,7 +55,7 @@ pub struct Outcome {
 
 impl Session {
     /// Starts the sinks for `workers` workers, and the live view if it is wanted.
-    pub fn start(output: OutputSettings, workers: usize, count: Option<u64>, show: bool) -> Result<Self> {
+    pub(crate) fn start(output: OutputSettings, workers: usize, count: Option<u64>, show: bool) -> Result<Self> {
         let ledger = Arc::new(Ledger::new());
         let buffers = output.buffers(workers);
         let who = Workers { sensor: output.observer.name.clone(), count: workers, buffers };
@@ -91,7 +91,7 @@ impl Session {
     }
 
     /// Starts the next worker: on `core`, if one is named.
-    pub fn spawn<Q, M>(&mut self, mut queue: Q, mut matcher: M, core: Option<usize>) -> Result<()>
+    pub(crate) fn spawn<Q, M>(&mut self, mut queue: Q, mut matcher: M, core: Option<usize>) -> Result<()>
     where
         Q: RxQueue + Send + 'static,
         M: Matcher + Send + 'static,
@@ -120,7 +120,12 @@ impl Session {
     }
 
     /// Watches over the work until all of it has ended. `tick` is called several times a second.
-    pub fn watch(mut self, duration: Option<Duration>, ledger: &LedgerSettings, mut tick: impl FnMut(&Ledger)) -> Outcome {
+    pub(crate) fn watch(
+        mut self,
+        duration: Option<Duration>,
+        ledger: &LedgerSettings,
+        mut tick: impl FnMut(&Ledger),
+    ) -> Outcome {
         let start = Instant::now();
         let ends = duration.map(|duration| start + duration);
         let mut next_report = ledger.interval.map(|interval| start + interval);
@@ -154,7 +159,10 @@ impl Session {
                 deadline = Some(now + self.output.drain_timeout);
             }
             if deadline.is_some_and(|deadline| now >= deadline) && !self.control.aborting() {
-                tracing::warn!("the drain timeout of {:?} is over; what is not delivered is lost", self.output.drain_timeout);
+                tracing::warn!(
+                    "the drain timeout of {:?} is over; what is not delivered is lost",
+                    self.output.drain_timeout
+                );
                 self.control.abort();
             }
             if next_report.is_some_and(|at| now >= at) {
@@ -236,7 +244,7 @@ fn one_line(ledger: &Ledger) -> String {
 }
 
 /// Prints the last ledger to standard error. Gives whether it closes.
-pub fn print_ledger(ledger: &Ledger, summary: Summary) -> bool {
+pub(crate) fn print_ledger(ledger: &Ledger, summary: Summary) -> bool {
     let report = ledger.report(true);
     match summary {
         Summary::Text => eprintln!("{report}"),

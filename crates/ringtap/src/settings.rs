@@ -11,7 +11,7 @@ use shipper::SinkConfig;
 use crate::config::options::{CaptureOptions, ConfigFile, Summary};
 
 /// Where records go, and how.
-pub struct OutputSettings {
+pub(crate) struct OutputSettings {
     pub sinks: Vec<SinkConfig>,
     pub batch_octets: usize,
     pub batch_age: Duration,
@@ -22,7 +22,7 @@ pub struct OutputSettings {
 }
 
 /// How the account is given.
-pub struct LedgerSettings {
+pub(crate) struct LedgerSettings {
     /// `None` for never.
     pub interval: Option<Duration>,
     pub summary: Summary,
@@ -33,7 +33,7 @@ const MIN_BUFFERS: usize = 4;
 
 impl OutputSettings {
     /// `default_pool` is the memory for batches if the options do not say.
-    pub fn new(config: &ConfigFile, default_pool: u64) -> Result<Self> {
+    pub(crate) fn new(config: &ConfigFile, default_pool: u64) -> Result<Self> {
         let output = &config.output;
         let default = ["stdout:".to_owned()];
         let urls = if output.to.is_empty() { &default[..] } else { &output.to };
@@ -61,20 +61,23 @@ impl OutputSettings {
     }
 
     /// Buffers for each of `workers`.
-    pub fn buffers(&self, workers: usize) -> usize {
+    pub(crate) fn buffers(&self, workers: usize) -> usize {
         (self.pool_octets / self.batch_octets / workers.max(1)).max(MIN_BUFFERS)
     }
 }
 
 impl LedgerSettings {
-    pub fn new(config: &ConfigFile) -> Self {
+    pub(crate) fn new(config: &ConfigFile) -> Self {
         let interval = config.ledger.ledger_interval.map_or(Duration::from_secs(60), |time| time.duration());
-        Self { interval: Some(interval).filter(|time| !time.is_zero()), summary: config.ledger.summary.unwrap_or_default() }
+        Self {
+            interval: Some(interval).filter(|time| !time.is_zero()),
+            summary: config.ledger.summary.unwrap_or_default(),
+        }
     }
 }
 
 /// What to open on each interface, without a filter.
-pub fn capture(options: &CaptureOptions) -> Result<Vec<Options>> {
+pub(crate) fn capture(options: &CaptureOptions) -> Result<Vec<Options>> {
     let mut names = options.interfaces.clone();
     if names.is_empty() {
         let Some(name) = interfaces::default_route() else {
@@ -118,12 +121,12 @@ fn one_interface(options: &CaptureOptions, name: &str) -> Result<Options> {
 }
 
 /// For batches of live capture: what rides out a stall of the sink. Used only as far as a stall needs it.
-pub fn live_pool() -> u64 {
+pub(crate) fn live_pool() -> u64 {
     (memory() / 32).clamp(32 << 20, 1 << 30)
 }
 
 /// For batches of replay, which can wait for its sink.
-pub const REPLAY_POOL: u64 = 24 << 20;
+pub(crate) const REPLAY_POOL: u64 = 24 << 20;
 
 /// Octets of the machine's memory.
 fn memory() -> u64 {

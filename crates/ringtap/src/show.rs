@@ -20,7 +20,7 @@ const SAMPLE: usize = 500;
 const SHOWN: usize = 5;
 
 /// Starts the view; gives the lanes of `workers` workers, each for `buffers` batches.
-pub fn start(ledger: &Arc<Ledger>, workers: usize, buffers: usize) -> Result<Vec<Lane>> {
+pub(crate) fn start(ledger: &Arc<Ledger>, workers: usize, buffers: usize) -> Result<Vec<Lane>> {
     let counters = ledger.add_sink("show");
     let (ready, started) = mpsc::sync_channel(1);
     let (of_thread, watched) = (Arc::clone(&counters), Arc::downgrade(ledger));
@@ -85,10 +85,19 @@ impl View {
         let Some(ledger) = ledger.upgrade() else { return };
         let frames = ledger.report(false).frames;
         let per_second = |n: u64| n as f64 / time.as_secs_f64();
-        let (packets, bits) = (per_second(frames.processed - self.frames), per_second(frames.octets - self.octets) * 8.0);
-        let shares: Vec<_> =
-            self.protocols.iter().map(|(name, n)| format!("{name} {:.0} %", *n as f64 * 100.0 / self.sampled as f64)).collect();
-        eprintln!("{packets:>10.0} packets/s {:>9} dropped {}   {}", rate(bits), frames.ring_dropped, shares.join(", "));
+        let (packets, bits) =
+            (per_second(frames.processed - self.frames), per_second(frames.octets - self.octets) * 8.0);
+        let shares: Vec<_> = self
+            .protocols
+            .iter()
+            .map(|(name, n)| format!("{name} {:.0} %", *n as f64 * 100.0 / self.sampled as f64))
+            .collect();
+        eprintln!(
+            "{packets:>10.0} packets/s {:>9} dropped {}   {}",
+            rate(bits),
+            frames.ring_dropped,
+            shares.join(", ")
+        );
         self.lines.iter().for_each(|line| eprintln!("             {line}"));
         *self = Self { frames: frames.processed, octets: frames.octets, ..Self::default() };
     }
@@ -115,5 +124,10 @@ fn line(record: &Value, protocol: &str) -> String {
     };
     let time = record["@timestamp"].as_str().and_then(|time| time.get(11..26)).unwrap_or_default();
     let direction = record["ringtap"]["frame"]["direction"].as_str().unwrap_or("--");
-    format!("{time} {direction} {} > {} {protocol} {} octets", end("source"), end("destination"), record["network"]["bytes"])
+    format!(
+        "{time} {direction} {} > {} {protocol} {} octets",
+        end("source"),
+        end("destination"),
+        record["network"]["bytes"]
+    )
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use capture::{BpfInstruction, Count, FilterProgram, Interface, QueueStats, Readiness, RxBatch, RxQueue};
-use capture_afpacket::{Options, Queue, open};
+use capture_afpacket::{Options, Queue, interfaces, open};
 use testkit::net::{NetNs, Veth, VethOptions, cpu_time};
 use testkit::queues::OwnedFrame;
 use testkit::send::{FrameShape, Sender, number_of};
@@ -23,6 +23,7 @@ impl Lab {
     pub(crate) fn new(options: &VethOptions) -> Self {
         let lab = Self { a: NetNs::new(), b: NetNs::new() };
         Veth::pair(&lab.a, "a0", &lab.b, "b0", options);
+        wait_for_carrier(&lab.a, "a0");
         lab
     }
 
@@ -100,6 +101,19 @@ pub(crate) fn finish_all(mut queues: Vec<Queue>) -> Vec<Harvest> {
 /// Three echo requests from the namespace to `to`.
 pub(crate) fn ping(from: &NetNs, to: &str) {
     from.run("hping3", &["--icmp", "-q", "-c", "3", "-i", "u50000", to]);
+}
+
+/// Waits until the interface can send. The kernel acts on a carrier up to a second late (`linkwatch_event`), and until then
+/// what is sent vanishes in the noop queue discipline, without an error.
+pub(crate) fn wait_for_carrier(namespace: &NetNs, name: &str) {
+    let running = || interfaces::list().expect("the list").iter().any(|i| i.name == name && i.running);
+    let begin = Instant::now();
+    while !namespace.enter(running) {
+        assert!(begin.elapsed() < Duration::from_secs(5), "no carrier");
+        thread::sleep(Duration::from_millis(20));
+    }
+    // The state shows shortly before the queue discipline is in place.
+    thread::sleep(Duration::from_millis(20));
 }
 
 /// Reads until `stop` is set, then stops the queue and reads to its end.

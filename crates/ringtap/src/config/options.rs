@@ -16,12 +16,12 @@ macro_rules! options {
         $(#[$meta])*
         #[derive(Args, Clone, Debug, Default, Deserialize)]
         #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-        pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+        pub(crate) struct $name { $($(#[$field_meta])* pub $field: $type,)* }
 
         impl $name {
             /// These, and from `weaker` what they leave open.
             #[must_use]
-            pub fn or(self, weaker: Self) -> Self {
+            pub(crate) fn or(self, weaker: Self) -> Self {
                 Self { $($field: Layer::or(self.$field, weaker.$field),)* }
             }
         }
@@ -56,7 +56,7 @@ impl Layer for BTreeMap<String, String> {
 /// How frames are taken from the wire.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Backend {
+pub(crate) enum Backend {
     /// AF_PACKET with a TPACKET_V3 ring: works on every Linux.
     #[default]
     Afpacket,
@@ -65,7 +65,7 @@ pub enum Backend {
 /// What becomes of frames.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Records {
+pub(crate) enum Records {
     /// One record per frame.
     #[default]
     Packets,
@@ -74,7 +74,7 @@ pub enum Records {
 /// How the ledger is printed at the end.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Summary {
+pub(crate) enum Summary {
     /// For people.
     #[default]
     Text,
@@ -206,7 +206,7 @@ options! {
 /// Levels of log lines.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     /// Something is lost or cannot go on.
     Error,
     /// Something is not as it should be.

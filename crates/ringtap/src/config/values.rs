@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// What a number counts: how it is read and shown.
-pub trait Unit {
+pub(crate) trait Unit {
     /// From text as users write it.
     fn parse(text: &str) -> Result<u64, String>;
     /// As users read it.
@@ -17,7 +17,7 @@ pub trait Unit {
 
 /// A plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plain;
+pub(crate) struct Plain;
 
 impl Unit for Plain {
     fn parse(text: &str) -> Result<u64, String> {
@@ -31,11 +31,13 @@ impl Unit for Plain {
 
 /// Octets: `64MiB`, `900kB`, `4096`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Octets;
+pub(crate) struct Octets;
 
 impl Unit for Octets {
     fn parse(text: &str) -> Result<u64, String> {
-        text.parse().map(|size: bytesize::ByteSize| size.as_u64()).map_err(|_| format!("{text:?} is not a size such as 64MiB, 900kB or 4096"))
+        text.parse()
+            .map(|size: bytesize::ByteSize| size.as_u64())
+            .map_err(|_| format!("{text:?} is not a size such as 64MiB, 900kB or 4096"))
     }
 
     fn show(n: u64) -> String {
@@ -45,11 +47,12 @@ impl Unit for Octets {
 
 /// Milliseconds, written with a unit: `200ms`, `10s`, `5min`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Millis;
+pub(crate) struct Millis;
 
 impl Unit for Millis {
     fn parse(text: &str) -> Result<u64, String> {
-        let time = humantime::parse_duration(text).map_err(|_| format!("{text:?} is not a time such as 200ms, 10s or 5min"))?;
+        let time = humantime::parse_duration(text)
+            .map_err(|_| format!("{text:?} is not a time such as 200ms, 10s or 5min"))?;
         u64::try_from(time.as_millis()).map_err(|_| format!("{text:?} is too long"))
     }
 
@@ -60,7 +63,7 @@ impl Unit for Millis {
 
 /// A number of some unit within a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ranged<U, const MIN: u64, const MAX: u64>(u64, PhantomData<U>);
+pub(crate) struct Ranged<U, const MIN: u64, const MAX: u64>(u64, PhantomData<U>);
 
 impl<U: Unit, const MIN: u64, const MAX: u64> Ranged<U, MIN, MAX> {
     fn checked(n: u64) -> Result<Self, String> {
@@ -72,14 +75,14 @@ impl<U: Unit, const MIN: u64, const MAX: u64> Ranged<U, MIN, MAX> {
     }
 
     /// The number.
-    pub fn get(self) -> u64 {
+    pub(crate) fn get(self) -> u64 {
         self.0
     }
 }
 
 impl<const MIN: u64, const MAX: u64> Ranged<Millis, MIN, MAX> {
     /// As a time.
-    pub fn duration(self) -> Duration {
+    pub(crate) fn duration(self) -> Duration {
         Duration::from_millis(self.0)
     }
 }
@@ -123,7 +126,7 @@ impl<'de, U: Unit, const MIN: u64, const MAX: u64> Deserialize<'de> for Ranged<U
 
 /// A sensor's name: it becomes `observer.name` and part of Kafka keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SensorName(pub String);
+pub(crate) struct SensorName(pub String);
 
 impl FromStr for SensorName {
     type Err = String;
@@ -151,7 +154,7 @@ macro_rules! deserialize_from_str {
 
 /// Text that some library's type is parsed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed<T>(pub T);
+pub(crate) struct Parsed<T>(pub T);
 
 impl<T: FromStr<Err: fmt::Display>> FromStr for Parsed<T> {
     type Err = String;

@@ -1,0 +1,179 @@
+//! From the text of a sink's URL to a checked configuration.
+
+mod file;
+mod kafka;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use file::FileConfig;
+pub(crate) use kafka::is_secret;
+pub use kafka::{Compression, KafkaConfig, KafkaOptions};
+
+/// A sink, as its URL names it. Its `Display` is the name that ledger and logs use, without credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkConfig {
+    /// `kafka://host:9092[,host2:9092]/topic[?option=value&...]`
+    Kafka(KafkaConfig),
+    /// `file:///path[?rotate=1GiB&zstd=true]`
+    File(FileConfig),
+    /// `stdout:`
+    Stdout,
+    /// `null:`
+    Null,
+}
+
+/// Why a sink's URL is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// No scheme, or one that does not exist.
+    #[error("{0:?} is not a sink: use kafka://host:9092/topic, file:///path, stdout: or null:")]
+    Scheme(String),
+    /// A scheme of a later version.
+    #[error("{0}: sinks are not in this version: use kafka://host:9092/topic, file:///path, stdout: or null:")]
+    Later(&'static str),
+    /// `stdout:` and `null:` have nothing behind the colon.
+    #[error("{0}: takes nothing behind the colon")]
+    Bare(&'static str),
+    /// No broker, or one that is not host:port.
+    #[error("{0:?} is not a broker: use kafka://host:9092/topic, several as host:9092,host2:9092")]
+    Broker(String),
+    /// No topic, or a name that Kafka does not take.
+    #[error("{0:?} is not a Kafka topic: kafka://host:9092/topic, 1 to 249 of the characters a-z A-Z 0-9 . _ -")]
+    Topic(String),
+    /// A path that is not absolute, or names a host.
+    #[error("{0:?} is not an absolute path: use file:///path/to/records.ndjson, with three slashes")]
+    Path(String),
+    /// A query parameter that this sink does not have.
+    #[error(
+        "{name:?} is not an option of file sinks: rotate (as in 100MB, 1GiB), zstd (true, false or a level 1 to 19)"
+    )]
+    Option {
+        /// Its name.
+        name: String,
+    },
+    /// A query parameter whose value makes no sense.
+    #[error("{name}={value:?}: {expected}")]
+    Value {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+}
+
+const LATER: [&str; 6] = ["elastic+http", "elastic+https", "tcp", "store", "ipfix", "elastic"];
+
+impl SinkConfig {
+    /// Reads a sink's URL.
+    ///
+    /// # Errors
+    /// What is wrong with it and what is allowed.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let (scheme, rest) = text.split_once(':').ok_or_else(|| UrlError::Scheme(text.to_owned()))?;
+        match scheme {
+            "kafka" => KafkaConfig::parse(rest).map(Self::Kafka),
+            "file" => FileConfig::parse(text).map(Self::File),
+            "stdout" if rest.is_empty() => Ok(Self::Stdout),
+            "stdout" => Err(UrlError::Bare("stdout")),
+            "null" if rest.is_empty() => Ok(Self::Null),
+            "null" => Err(UrlError::Bare("null")),
+            _ => Err(LATER
+                .into_iter()
+                .find(|later| *later == scheme)
+                .map_or_else(|| UrlError::Scheme(scheme.to_owned()), UrlError::Later)),
+        }
+    }
+
+    /// Adds options from elsewhere to a Kafka sink; those of the URL win. Other sinks stay as they are.
+    #[must_use]
+    pub fn with_kafka_options(mut self, options: &KafkaOptions) -> Self {
+        if let Self::Kafka(kafka) = &mut self {
+            kafka.options = options.clone();
+        }
+        self
+    }
+}
+
+impl FromStr for SinkConfig {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for SinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kafka(kafka) => write!(f, "kafka://{}/{}", kafka.brokers.join(","), kafka.topic),
+            Self::File(file) => write!(f, "file://{}", file.path.display()),
+            Self::Stdout => f.write_str("stdout:"),
+            Self::Null => f.write_str("null:"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> String {
+        SinkConfig::parse(text).map_or_else(|error| format!("error: {error}"), |config| config.to_string())
+    }
+
+    #[test]
+    fn names_have_ports_and_no_credentials() {
+        assert_eq!(name("kafka://h/t"), "kafka://h:9092/t");
+        assert_eq!(
+            name("kafka://al:p%40ss@h:1,[::1]:2,[fe80::1]/a.b-c_d?acks=1"),
+            "kafka://h:1,[::1]:2,[fe80::1]:9092/a.b-c_d"
+        );
+        assert_eq!(name("file:///tmp/a%20b.ndjson?rotate=100MB&zstd=true"), "file:///tmp/a b.ndjson.zst");
+        assert_eq!((name("stdout:").as_str(), name("null:").as_str()), ("stdout:", "null:"));
+    }
+
+    #[test]
+    fn credentials_and_options_are_decoded_and_kept() {
+        let SinkConfig::Kafka(kafka) =
+            SinkConfig::parse("kafka://al:p%40%2Bss@h/t?compression.type=zstd&a=b+c").unwrap()
+        else {
+            panic!("not a Kafka sink");
+        };
+        assert_eq!(kafka.credentials, Some(("al".to_owned(), "p@+ss".to_owned())));
+        assert_eq!(kafka.query["compression.type"], "zstd");
+        assert!(!format!("{kafka:?}").contains("p@"), "no password in a debug print");
+    }
+
+    #[test]
+    fn errors_say_what_is_allowed() {
+        for (text, part) in [
+            ("http://x", "use kafka://"),
+            ("records", "use kafka://"),
+            ("tcp://h:1", "not in this version"),
+            ("elastic+https://h", "not in this version"),
+            ("store:///x", "not in this version"),
+            ("ipfix://h", "not in this version"),
+            ("stdout:x", "nothing behind"),
+            ("kafka:h/t", "not a broker"),
+            ("kafka:///t", "not a broker"),
+            ("kafka://h:99999/t", "not a broker"),
+            ("kafka://h,,g/t", "not a broker"),
+            ("kafka://h", "not a Kafka topic"),
+            ("kafka://h/a/b", "not a Kafka topic"),
+            ("kafka://h/..", "not a Kafka topic"),
+            ("file://tmp/x", "three slashes"),
+            ("file:x", "three slashes"),
+            ("file:///", "three slashes"),
+            ("file:///x?color=red", "rotate"),
+            ("file:///x?rotate=12parsec", "rotate=\"12parsec\""),
+            ("file:///x?rotate=1kB", "at least"),
+            ("file:///x?zstd=99", "1 to 19"),
+        ] {
+            let said = name(text);
+            assert!(said.starts_with("error: ") && said.contains(part), "{text}: {said}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! From librdkafka's words for failure to the ledger's.
+
+use pipeline::ledger::Loss;
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+/// What is known beside the message's own error.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Circumstances {
+    /// Everything is being given up, under this name.
+    pub(super) closing: Option<Loss>,
+    /// The brokers refuse our credentials: messages time out, but that is not the reason.
+    pub(super) unauthorized: bool,
+    /// The topic was asked for and is not there.
+    pub(super) topic_missing: bool,
+}
+
+/// Under which name a message's records are given up.
+pub(super) fn loss(code: Code, maybe_there: bool, circumstances: Circumstances) -> Loss {
+    if let (Code::PurgeQueue | Code::PurgeInflight, Some(why)) = (code, circumstances.closing) {
+        return why;
+    }
+    match code {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Loss::TooLarge,
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic => {
+            Loss::UnknownTopic
+        }
+        Code::TopicAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::SaslAuthenticationFailed
+        | Code::Authentication => Loss::NotAuthorized,
+        _ if maybe_there => Loss::Unacknowledged,
+        Code::MessageTimedOut if circumstances.unauthorized => Loss::NotAuthorized,
+        Code::MessageTimedOut if circumstances.topic_missing => Loss::UnknownTopic,
+        Code::MessageTimedOut => Loss::TimedOut,
+        _ => Loss::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_name() {
+        let plain = Circumstances::default();
+        let unauthorized = Circumstances { unauthorized: true, ..plain };
+        let missing = Circumstances { topic_missing: true, ..plain };
+        let draining = Circumstances { closing: Some(Loss::DrainTimeout), ..plain };
+        for (code, maybe_there, circumstances, name) in [
+            (Code::MessageSizeTooLarge, false, plain, Loss::TooLarge),
+            (Code::UnknownTopic, false, plain, Loss::UnknownTopic),
+            (Code::UnknownTopicOrPartition, false, plain, Loss::UnknownTopic),
+            (Code::TopicAuthorizationFailed, false, plain, Loss::NotAuthorized),
+            (Code::MessageTimedOut, false, plain, Loss::TimedOut),
+            (Code::MessageTimedOut, false, unauthorized, Loss::NotAuthorized),
+            (Code::MessageTimedOut, false, missing, Loss::UnknownTopic),
+            (Code::MessageTimedOut, true, unauthorized, Loss::Unacknowledged),
+            (Code::RequestTimedOut, true, plain, Loss::Unacknowledged),
+            (Code::PurgeQueue, false, draining, Loss::DrainTimeout),
+            (Code::PurgeInflight, true, draining, Loss::DrainTimeout),
+            (Code::PurgeInflight, true, plain, Loss::Unacknowledged),
+            (Code::InvalidMessage, false, plain, Loss::Refused),
+        ] {
+            assert_eq!(loss(code, maybe_there, circumstances), name, "{code:?} {maybe_there} {circumstances:?}");
+        }
+    }
+}

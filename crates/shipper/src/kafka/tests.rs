@@ -1,0 +1,83 @@
+//! What needs a client's insides: a producer that lost count.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use capture::Timestamp;
+use pipeline::batch::{OpenBatch, SharedBatch};
+use pipeline::handoff::Doorbell;
+use pipeline::ledger::{Ledger, SinkReport};
+use pipeline::pool::Pool;
+use rdkafka::mocking::MockCluster;
+
+use super::KafkaSink;
+use crate::account::Account;
+use crate::config::SinkConfig;
+use crate::drive::Sink;
+use crate::handle::Workers;
+
+fn batch(pool: &mut Pool, sequence: u64) -> SharedBatch {
+    let mut open = OpenBatch::new(pool.take().expect("a buffer"), 0, sequence, Instant::now());
+    open.room().expect("room")[..2].copy_from_slice(b"{}");
+    open.commit(2, Timestamp::EPOCH);
+    open.close(pool.home(), Instant::now()).expect("a batch")
+}
+
+fn serve_until(sink: &mut KafkaSink, ledger: &Ledger, what: impl Fn(&SinkReport) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !what(&ledger.report(false).sinks[0]) {
+        assert!(Instant::now() < deadline, "{}", ledger.report(false));
+        sink.serve();
+        sink.bell.sleep(Duration::from_millis(50), || sink.has_news());
+    }
+}
+
+/// What was not sent is sent by the next client; nothing is accounted twice.
+#[test]
+fn a_client_that_lost_count_is_replaced() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let name = format!("kafka://{}/t", cluster.bootstrap_servers());
+    let Ok(SinkConfig::Kafka(config)) = SinkConfig::parse(&name) else { panic!("not a sink") };
+    let ledger = Ledger::new();
+    let counters = ledger.add_sink(&name);
+    let account = Arc::new(Account::new(Arc::clone(&counters)));
+    let workers = Workers { sensor: "s".into(), count: 1, buffers: 16 };
+    let bell = Doorbell::for_this_thread();
+    let mut sink = KafkaSink::open(&config, &workers, &name, &account, &bell).unwrap();
+    let mut pool = Pool::new(16, 8192);
+
+    counters.produced(1);
+    sink.accept(batch(&mut pool, 0)).unwrap();
+    serve_until(&mut sink, &ledger, |report| report.delivered == 1);
+
+    // Slow enough that these are under way when the client fails.
+    cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+    for sequence in 1..=10 {
+        counters.produced(1);
+        sink.accept(batch(&mut pool, sequence)).unwrap();
+    }
+    sink.lender.as_ref().unwrap().break_it();
+    sink.serve();
+    assert!(sink.lender.is_none(), "noticed without another batch");
+    counters.produced(1);
+    let refused = sink.accept(batch(&mut pool, 11)).unwrap_err();
+    cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+    let mut held = Some(refused);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ledger.report(false).sinks[0].in_flight > 0 {
+        assert!(Instant::now() < deadline, "{}", ledger.report(false));
+        if let Some(batch) = held.take() {
+            held = sink.accept(batch).err();
+        }
+        sink.serve();
+        bell.sleep(Duration::from_millis(20), || sink.has_news());
+    }
+    let report = ledger.report(false).sinks[0].clone();
+    assert_eq!(report.produced, 12);
+    assert_eq!(report.delivered + report.reasons.get("unacknowledged").copied().unwrap_or(0), 12, "{report}");
+    assert!(report.delivered >= 2, "the refused one and the first: {report}");
+    drop(sink);
+    drop(held);
+    assert_eq!((0..).take_while(|_| pool.take().is_some()).count(), 16);
+}

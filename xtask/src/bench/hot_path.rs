@@ -1,0 +1,148 @@
+//! `bench hot-path`: dissect + encode of packet records, in memory, one core.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use capture::Interface;
+use pipeline::batch::{MAX_RECORD, OpenBatch};
+use pipeline::dissect::Layers;
+use pipeline::pool::Pool;
+use pipeline::record::Encoder;
+use testkit::frames;
+use testkit::queues::OwnedFrame;
+use testkit::random::Random;
+use testkit::reference::{self, Observer};
+
+use super::{median, verdict};
+use crate::sys::allocations;
+
+const FRAMES: usize = 4096;
+/// Frames in a round, in random order: a fixed order flatters by branch memory.
+const ORDER: usize = 8 * FRAMES;
+const ROUNDS: usize = 25;
+const OBSERVER: Observer<'_> = Observer { name: "sensor1", hostname: "sensor1", interface: "eth0", run: 77 };
+
+pub(super) fn run() -> Result<()> {
+    let frames = frames::mix(1, FRAMES);
+    let mut random = Random::new(2);
+    let order: Vec<usize> = (0..ORDER).map(|_| random.below(FRAMES)).collect();
+    let mut ours = Ours::new();
+    equal(&frames, &mut ours)?;
+
+    let (mut dissect, mut both, mut idiomatic, mut preformatted) = (vec![], vec![], vec![], vec![]);
+    let mut allocated = 0;
+    let mut octets = 0;
+    let mut out = Vec::with_capacity(MAX_RECORD);
+    for round in 0..ROUNDS {
+        dissect.push(time(&order, |n| black_box(ours.dissect(&frames[n]))));
+        let before = allocations();
+        both.push(time(&order, |n| octets += ours.write(&frames[n])));
+        if round > 0 {
+            allocated += allocations() - before;
+        }
+        idiomatic.push(time(&order, |n| {
+            out.clear();
+            reference::idiomatic(&frames[n].lend(), &OBSERVER, 0, n as u64 + 1_000_000, &mut out);
+            black_box(&out);
+        }));
+        preformatted.push(time(&order, |n| {
+            out.clear();
+            reference::preformatted(&frames[n].lend(), &OBSERVER, 0, n as u64 + 1_000_000, &mut out);
+            black_box(&out);
+        }));
+    }
+    let records = (ROUNDS * ORDER) as f64;
+    let (dissect, both, idiomatic, preformatted) =
+        (median(dissect), median(both), median(idiomatic), median(preformatted));
+    println!(
+        "{FRAMES} mixed frames, {:.0} octets a record, random order, medians of {ROUNDS} rounds; ns a frame",
+        octets as f64 / records
+    );
+    println!("ringtap: dissect                             {dissect:>8.1}");
+    println!("ringtap: dissect + encode into batches       {both:>8.1}   ({:.1} M/s)", 1000.0 / both);
+    println!("etherparse lax + serde_json, idiomatic       {idiomatic:>8.1}");
+    println!("etherparse lax + serde_json, preformatted    {preformatted:>8.1}");
+    println!("every record is octet for octet serde_json's");
+    verdict("times etherparse lax + serde_json, idiomatic", idiomatic / both, true, 15.0);
+    verdict("times etherparse lax + serde_json, preformatted", preformatted / both, true, 6.0);
+    verdict("allocations per frame", allocated as f64 / (records - ORDER as f64), false, 0.01);
+    Ok(())
+}
+
+/// What a worker does with a frame.
+struct Ours {
+    encoder: Encoder,
+    layers: Layers,
+    pool: Pool,
+    open: Option<OpenBatch>,
+    now: Instant,
+}
+
+impl Ours {
+    fn new() -> Self {
+        let observer = pipeline::record::Observer {
+            name: OBSERVER.name.to_owned(),
+            hostname: OBSERVER.hostname.to_owned(),
+            run: OBSERVER.run,
+        };
+        let mut encoder = Encoder::new(observer, 0);
+        encoder.set_interfaces(&[Interface {
+            name: OBSERVER.interface.to_owned(),
+            link_type: capture::LinkType::ETHERNET,
+        }]);
+        Self { encoder, layers: Layers::default(), pool: Pool::new(2, 900_000), open: None, now: Instant::now() }
+    }
+
+    fn dissect(&mut self, frame: &OwnedFrame) -> u16 {
+        self.layers.read(&frame.lend());
+        self.layers.source_port
+    }
+
+    fn write(&mut self, frame: &OwnedFrame) -> usize {
+        if self.open.as_mut().and_then(OpenBatch::room).is_none() {
+            let full = self.open.take();
+            drop(full.and_then(|full| full.close(self.pool.home(), self.now)));
+            let buffer = self.pool.take().unwrap_or_default();
+            self.open = Some(OpenBatch::new(buffer, 0, self.encoder.next_sequence(), self.now));
+        }
+        let Some(open) = &mut self.open else { return 0 };
+        let Some(room) = open.room() else { return 0 };
+        let frame = frame.lend();
+        self.layers.read(&frame);
+        let len = self.encoder.write(room, &frame, &self.layers);
+        open.commit(len, frame.timestamp);
+        len
+    }
+}
+
+/// All that is measured writes the same octets.
+fn equal(frames: &[OwnedFrame], ours: &mut Ours) -> Result<()> {
+    let (mut idiomatic, mut preformatted) = (Vec::new(), Vec::new());
+    for frame in frames {
+        let frame = frame.lend();
+        let sequence = ours.encoder.next_sequence();
+        let mut room = [0; MAX_RECORD];
+        ours.layers.read(&frame);
+        let len = ours.encoder.write(&mut room, &frame, &ours.layers);
+        idiomatic.clear();
+        preformatted.clear();
+        reference::idiomatic(&frame, &OBSERVER, 0, sequence, &mut idiomatic);
+        reference::preformatted(&frame, &OBSERVER, 0, sequence, &mut preformatted);
+        let written = String::from_utf8_lossy(&room[..len]);
+        ensure!(
+            written.as_bytes() == idiomatic && written.as_bytes() == preformatted,
+            "contestants differ at {written}"
+        );
+    }
+    Ok(())
+}
+
+/// Nanoseconds for each of `order`.
+fn time<T>(order: &[usize], mut work: impl FnMut(usize) -> T) -> f64 {
+    let start = Instant::now();
+    for &n in order {
+        work(n);
+    }
+    start.elapsed().as_nanos() as f64 / order.len() as f64
+}

@@ -1,0 +1,70 @@
+//! Benchmarks: ratios against named contestants in the same run, medians, the target beside them.
+
+mod hot_path;
+mod idle;
+mod kafka;
+mod live;
+mod program;
+mod replay;
+mod traffic;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Dissect and encode in memory, against etherparse with serde_json
+    HotPath,
+    /// Capture files to JSON, against tcpdump's copying and tshark -T ek
+    Replay {
+        /// Packets in each file
+        #[arg(long, default_value_t = 5_000_000)]
+        packets: u64,
+    },
+    /// Live capture on a veth pair, against tcpdump
+    Live {
+        /// Frames in each run
+        #[arg(long, default_value_t = 5_000_000)]
+        frames: u64,
+    },
+    /// Live capture into a real Kafka broker on this machine
+    Kafka {
+        /// Frames per second
+        #[arg(long, default_value_t = 1_000_000)]
+        rate: u32,
+        /// Seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// lz4, zstd, none ...
+        #[arg(long, default_value = "lz4")]
+        codec: String,
+        /// Freeze the broker for two seconds in the middle
+        #[arg(long)]
+        stall: bool,
+    },
+    /// CPU with no traffic, size of the binary, time to the first record
+    Idle,
+}
+
+pub(crate) fn run(bench: &Bench) -> Result<()> {
+    match bench {
+        Bench::HotPath => hot_path::run(),
+        Bench::Replay { packets } => replay::bench(*packets),
+        Bench::Live { frames } => live::run(*frames),
+        Bench::Kafka { rate, seconds, codec, stall } => kafka::run(*rate, *seconds, codec, *stall),
+        Bench::Idle => idle::run(),
+    }
+}
+
+/// The middle of some measurements.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// One result and its target.
+fn verdict(what: &str, value: f64, at_least: bool, target: f64) {
+    let met = if at_least { value >= target } else { value <= target };
+    let sign = if at_least { ">=" } else { "<=" };
+    println!("{:<58} {value:>9.3}   target {sign} {target:<6} {}", what, if met { "met" } else { "MISSED" });
+}
