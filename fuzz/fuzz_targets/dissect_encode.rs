@@ -35,7 +35,12 @@ fn encoder() -> Encoder {
     encoder
 }
 
-fn write<'r>(encoder: &mut Encoder, layers: &mut Layers, frame: &Frame<'_>, room: &'r mut [u8; MAX_RECORD]) -> &'r [u8] {
+fn write<'r>(
+    encoder: &mut Encoder,
+    layers: &mut Layers,
+    frame: &Frame<'_>,
+    room: &'r mut [u8; MAX_RECORD],
+) -> &'r [u8] {
     layers.read(frame);
     let len = encoder.write(room, frame, layers);
     assert!(len < MAX_RECORD);

@@ -7,7 +7,7 @@ mod output;
 
 use std::time::{Duration, Instant};
 
-use capture::{CaptureError, Frame, Readiness, RxBatch, RxQueue};
+use capture::{CaptureError, Count, Frame, Readiness, RxBatch, RxQueue};
 
 pub use control::Control;
 pub use output::{Lane, Output};
@@ -55,7 +55,14 @@ pub fn run<Q: RxQueue>(
 ) -> Result<(), CaptureError> {
     let result = receive(queue, matcher, output, control);
     output.finish();
-    if let Ok(stats) = queue.stats() {
+    if let Ok(mut stats) = queue.stats() {
+        // Not drained: what the ring had accepted and never lent is abandoned like what was lent and not looked at. (From a
+        // queue that was drained nothing may be missing: then the ledger has to show it.)
+        if (result.is_err() || control.aborting())
+            && let (Count::Exact(offered), Count::Exact(dropped)) = (stats.offered, stats.ring_dropped)
+        {
+            stats.received = stats.received.max(offered.saturating_sub(dropped));
+        }
         output.counters().set_stats(stats);
         // What the queue lent and nobody looked at; a queue that works lends nothing after its end.
         output.abandon_rest(stats.received.saturating_sub(stats.damaged));
@@ -78,7 +85,7 @@ fn receive<Q: RxQueue>(
             stopped = true;
         }
         if control.aborting() {
-            return pass_over_rest(queue);
+            return Ok(());
         }
         if now >= next_stats {
             output.counters().set_stats(queue.stats()?);
@@ -100,16 +107,6 @@ fn receive<Q: RxQueue>(
             }
         }
         output.close_if_old(now);
-    }
-}
-
-/// What the queue still holds was offered: it is received, so that it can be counted as abandoned.
-fn pass_over_rest<Q: RxQueue>(queue: &mut Q) -> Result<(), CaptureError> {
-    queue.stop()?;
-    loop {
-        if queue.next_batch()?.is_none() && queue.wait(TICK)? == Readiness::Ended {
-            return Ok(());
-        }
     }
 }
 

@@ -194,6 +194,18 @@ fn every_field_and_every_problem_of_the_schema_is_met() {
     assert!(unseen.is_empty(), "never found: {unseen:?}");
 }
 
+/// The fuzzer's first find: an option object without a field.
+#[test]
+fn a_sack_option_without_a_block_is_named_and_the_record_is_sound() {
+    let mut packet = vec![0x45, 0, 0, 44, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+    packet.extend([0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x60, 2, 0, 0, 0, 0, 0, 0, 5, 2, 1, 1]);
+    let frame = OwnedFrame { link_type: LinkType::RAW, ..OwnedFrame::ethernet(packet) };
+    check(&record(&frame.lend()));
+    let value = common::value(&frame.lend());
+    assert_eq!(value["ringtap"]["problem"], "tcp_options");
+    assert!(value["ringtap"]["tcp"]["options"].is_null());
+}
+
 #[test]
 fn a_record_of_the_longest_of_everything_has_room() {
     let mut random = Random::new(2);

@@ -15,6 +15,8 @@ mod ether {
     pub(super) const MPLS: u16 = 0x8847;
     pub(super) const MPLS_MULTICAST: u16 = 0x8848;
     pub(super) const PPPOE_SESSION: u16 = 0x8864;
+    /// 802.2 in frames that are too long for a length (draft-ietf-isis-ext-eth).
+    pub(super) const LLC: u16 = 0x8870;
     pub(super) const QINQ: u16 = 0x88a8;
     pub(super) const QINQ_OLD: u16 = 0x9100;
     /// Values up to this are lengths (IEEE 802.3, 3.2.6).
@@ -113,6 +115,7 @@ fn by_type(layers: &mut Layers, ether_type: u16, scope: Scope<'_>) {
         ether::VLAN | ether::QINQ | ether::QINQ_OLD => vlan(layers, scope),
         ether::MPLS | ether::MPLS_MULTICAST => mpls(layers, scope),
         ether::PPPOE_SESSION => pppoe(layers, scope),
+        ether::LLC => llc(layers, scope),
         _ => layers.extras().ether_type = Some(ether_type),
     }
 }

@@ -60,9 +60,9 @@ fn tcp(layers: &mut Layers, scope: Scope<'_>) {
     match scope.data.get(20..header_length) {
         Some(options) => tcp_options(layers, options),
         None => {
+            // Before the options are read: whatever their end looks like, the reason is that it was not captured.
+            layers.note(Problem::TransportNotCaptured);
             tcp_options(layers, &scope.data[20..]);
-            // Whatever the options' end looked like, the reason is that it was not captured.
-            layers.found.problem = Some(Problem::TransportNotCaptured);
         }
     }
 }
@@ -107,7 +107,8 @@ fn tcp_options(layers: &mut Layers, mut rest: &[u8]) {
                 layers.found.tcp_options |= TcpOptions::WINDOW_SCALE;
             }
             [4, _] => layers.found.tcp_options |= TcpOptions::SACK_PERMITTED,
-            [5, _, ref blocks @ ..] if blocks.len() % 8 == 0 => {
+            // A block at least (RFC 2018): the record has no empty lists.
+            [5, _, ref blocks @ ..] if !blocks.is_empty() && blocks.len() % 8 == 0 => {
                 layers.options.sacks = Short::default();
                 for block in blocks.chunks_exact(8) {
                     layers.options.sacks.push((be32(block, 0), be32(block, 4)));

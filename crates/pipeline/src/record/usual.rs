@@ -164,7 +164,7 @@ mod tests {
     fn the_fast_writer_writes_what_the_general_one_writes() {
         let mut random = Random::new(5);
         assert!(compare(100_000, || frames::plain_frame(&mut random)) > 10_000);
-        assert!(compare(200_000, || frames::any_frame(&mut random)) > 1_000);
+        assert!(compare(200_000, || frames::any_frame(&mut random)) > 100);
         let mut mix = frames::mix(3, 4_096).into_iter();
         assert!(compare(4_096, || mix.next().unwrap()) > 3_000, "the usual is usual");
     }

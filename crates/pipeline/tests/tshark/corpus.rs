@@ -38,7 +38,7 @@ pub(crate) fn real_or_made() -> (Corpus, usize) {
             (corpus, files.len())
         }
         None => {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join("made.pcap");
             let made = Command::new("/usr/bin/python3")
                 .args(["-c", include_str!("made.py")])
@@ -57,7 +57,7 @@ pub(crate) fn real_or_made() -> (Corpus, usize) {
 fn captures(folder: &Path, files: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{PCAPS}: {}: {error}", folder.display()));
     for entry in entries {
-        let path = entry.unwrap().path();
+        let path = entry.expect("a folder can be listed").path();
         if path.is_dir() {
             captures(&path, files);
         } else if path.extension().is_some_and(|ext| ext == "pcap" || ext == "pcapng" || ext == "cap") {
@@ -68,7 +68,7 @@ fn captures(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Adds what our reader reads of a file; how it reads damaged files is another test's business.
 fn read(path: &Path, corpus: &mut Corpus) {
-    let mut queue = FileQueue::open([path], FileOptions::default()).unwrap();
+    let mut queue = FileQueue::open([path], FileOptions::default()).expect("a file of the folder");
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut number = 0;
     loop {

@@ -48,16 +48,16 @@ fn compare(corpus: BTreeMap<u32, Vec<Named>>) -> Findings {
             });
         }
     });
-    findings.into_inner().unwrap()
+    findings.into_inner().expect("no thread panicked")
 }
 
 fn one_run(link_type: LinkType, named: &[Named], findings: &Mutex<Findings>) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("frames.pcap");
     let frames: Vec<_> = named.iter().map(|named| named.frame.clone()).collect();
     wireshark::write_pcap(&path, link_type, &frames);
     let Some(packets) = wireshark::read(&path) else {
-        let mut findings = findings.lock().unwrap();
+        let mut findings = findings.lock().expect("no thread panicked");
         findings.unknown += frames.len();
         for frame in &frames {
             let link_type = &common::value(&frame.lend())["ringtap"]["frame"]["link_type"];
@@ -69,7 +69,7 @@ fn one_run(link_type: LinkType, named: &[Named], findings: &Mutex<Findings>) {
     for (Named { origin, frame }, packet) in named.iter().zip(&packets) {
         let record = common::value(&frame.lend());
         let (ours, theirs) = (views::ours(&record), views::theirs(packet));
-        let mut findings = findings.lock().unwrap();
+        let mut findings = findings.lock().expect("no thread panicked");
         findings.packets += 1;
         for name in ours.keys().chain(theirs.keys().filter(|name| !ours.contains_key(*name))) {
             findings.values += 1;

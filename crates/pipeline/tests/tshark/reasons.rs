@@ -3,7 +3,7 @@
 use serde_json::Value;
 use testkit::queues::OwnedFrame;
 
-use crate::views::split;
+use crate::views::{EXTENSIONS as EXTENSION_NAMES, split};
 use crate::wireshark::Packet;
 
 /// LINKTYPE_SUNATM.
@@ -35,13 +35,29 @@ pub(crate) fn reason(
     if matches!(problem, Some("ip_truncated" | "ip_not_captured")) && name == "network" && ours.is_none() {
         return Some("there is not one octet of the IP header");
     }
-    if problem.is_some() && ["tcp.timestamp", "tcp.sack", "icmp.id"].iter().any(|cut| name.starts_with(cut)) {
-        return Some("an option or message is cut: Wireshark shows a half of it");
+    if problem.is_some()
+        && ["tcp.timestamp", "tcp.sack", "tcp.mss", "tcp.window_scale", "icmp.id"]
+            .iter()
+            .any(|cut| name.starts_with(cut))
+    {
+        return Some(
+            "an option or message is cut or of an impossible length: Wireshark shows what it takes for its value",
+        );
     }
     if matches!(problem, Some("link_truncated" | "link_not_captured"))
         && theirs.zip(ours).is_some_and(|(theirs, ours)| ours.starts_with(theirs))
     {
         return Some("the last VLAN tag is cut: we give its first half");
+    }
+    let ends_at_extension = network == Some("ipv6") && above.last().is_some_and(|last| EXTENSION_NAMES.contains(last));
+    if ends_at_extension && (theirs.is_none() || name == "protocol" || name.starts_with("fragment.")) {
+        return Some("an extension header out of place or with impossible contents: Wireshark ends there");
+    }
+    if above.last() == Some(&"data")
+        && matches!(record["network"]["iana_number"].as_str(), Some("1" | "58"))
+        && theirs.is_none()
+    {
+        return Some("ICMP of IPv4 in IPv6, or an error message about a broken packet: Wireshark shows data only");
     }
     if name.starts_with("fragment.") && above.iter().filter(|name| **name == "ipv6.fraghdr").count() > 1 {
         return Some("several fragment headers: we give the last");

@@ -13,7 +13,8 @@ pub(crate) type View = BTreeMap<&'static str, String>;
 /// Protocols through which our dissector goes to ARP and IP. It stays out of whatever else carries them: those are tunnels.
 const LINKS: &[&str] =
     &["eth", "ethertype", "vlan", "ieee8021ad", "mpls", "pppoes", "ppp", "llc", "sll", "null", "raw", "chdlc"];
-const EXTENSIONS: &[&str] =
+/// IPv6 extension headers, as Wireshark names them.
+pub(crate) const EXTENSIONS: &[&str] =
     &["ipv6.hopopts", "ipv6.routing", "ipv6.fraghdr", "ipv6.dstopts", "ah", "mipv6", "hip", "shim6"];
 
 /// The names of the protocols up to the network layer, and those above it. Without a network layer that we read, all are

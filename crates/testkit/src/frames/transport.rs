@@ -44,7 +44,7 @@ pub(super) fn plain_tcp(random: &mut Random) -> Payload {
 
 /// A segment with any flags and any options that fit.
 pub(super) fn tcp(random: &mut Random) -> Payload {
-    tcp_of(random, 9)
+    tcp_of(random, 10)
 }
 
 /// As above, with the options only that a record has.
@@ -66,6 +66,7 @@ fn tcp_of(random: &mut Random, kinds: usize) -> Payload {
             4 | 5 => [&[8, 10][..], &random.octets::<8>()].concat(),
             6 => vec![1],
             7 => [&[19, 18][..], &random.octets::<16>()].concat(), // RFC 2385
+            8 => vec![5, 2],                                       // SACK without a block
             _ => [&[253, 6][..], &random.octets::<4>()].concat(),
         };
         if options.len() + option.len() <= 40 {

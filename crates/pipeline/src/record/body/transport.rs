@@ -83,7 +83,7 @@ fn tcp_options(out: &mut Out<'_>, options: &TcpOptions, present: u8) {
     if present & TcpOptions::SACK_PERMITTED != 0 {
         out.literal(b"\"sack_permitted\":true,");
     }
-    if present & TcpOptions::SACK != 0 && !options.sacks.is_empty() {
+    if present & TcpOptions::SACK != 0 {
         out.literal(b"\"sack\":{\"left\":[");
         options.sacks.as_slice().iter().for_each(|&(left, _)| out.value(left));
         out.close(b']');
