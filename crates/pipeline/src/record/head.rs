@@ -28,8 +28,8 @@ pub(super) struct Head {
     sequence: (usize, usize),
     /// Where the 16 hexadecimal digits of the sequence end within `event.id`.
     id_end: usize,
-    /// The second that the template says.
-    second: u64,
+    /// When the second that the template says began.
+    second_start: u64,
     /// For which sequence numbers the template is right but for the last four digits.
     valid: Range<u64>,
     /// What follows the sequence number.
@@ -61,7 +61,7 @@ impl Head {
 
         let mut template = [0; HEAD];
         template[..sequence].copy_from_slice(&start);
-        Self { template, len: 0, sequence: (sequence, sequence), id_end, second: 0, valid: 0..0, tail }
+        Self { template, len: 0, sequence: (sequence, sequence), id_end, second_start: 0, valid: 0..0, tail }
     }
 
     /// Writes the head of the record `sequence`, seen at `time`, into an empty record.
@@ -70,16 +70,17 @@ impl Head {
         if !self.valid.contains(&sequence) {
             self.set_sequence(sequence);
         }
-        let second = time.seconds();
-        if second != self.second {
-            self.set_second(second);
+        let mut nanos = time.as_nanos().wrapping_sub(self.second_start);
+        if nanos >= 1_000_000_000 {
+            self.set_second(time.seconds());
+            nanos = u64::from(time.subsec_nanos());
         }
+        let nanos = nanos as u32; // below a second
         // Two sizes, so that short names do not pay for long ones.
         match self.template.first_chunk::<SHORT_HEAD>() {
             Some(short) if self.len <= SHORT_HEAD => out.head(short, self.len),
             _ => out.head(&self.template, self.len),
         }
-        let nanos = time.subsec_nanos();
         out.patch(NANOS_START, &[b'0' + (nanos / 100_000_000) as u8]);
         out.patch(NANOS_START + 1, &digits(nanos % 100_000_000));
         if sequence >= 10_000 {
@@ -117,7 +118,7 @@ impl Head {
     /// `2026-11-23T18:06:00`, once a second.
     #[cold]
     fn set_second(&mut self, second: u64) {
-        self.second = second;
+        self.second_start = second * 1_000_000_000;
         let (year, month, day) = civil(second / 86_400);
         let of_day = (second % 86_400) as u32;
         let [c, d, y, z, m, n, a, b] = digits(year * 10_000 + month * 100 + day);

@@ -5,7 +5,7 @@
 
 use crate::batch::MAX_RECORD;
 
-use super::tables::{DIGITS, HEX_LOWER, HEX_UPPER, OCTETS};
+use super::tables::{DIGITS, HEX_LOWER, HEX_MAC, OCTETS};
 
 /// The room of one record and how much of it is written.
 pub(super) struct Out<'a> {
@@ -83,14 +83,16 @@ impl<'a> Out<'a> {
         self.position = position;
     }
 
-    /// A constant and a 16-bit number. Branch-free: the digits of ports cannot be predicted.
+    /// A constant and a 16-bit number.
     #[inline(always)]
     pub(super) fn key_port<const N: usize>(&mut self, key: &[u8; N], n: u16) {
-        let digits = u64::from(n / 10_000) | u64::from(DIGITS[usize::from(n % 10_000)]) << 8;
-        // Leading zeros go, but the last digit stays.
-        let zeros = (digits | 1 << 32).trailing_zeros() / 8;
-        let text = (digits | ASCII) >> (zeros * 8);
-        self.two_pieces(key, &text.to_le_bytes(), 5 - zeros as usize);
+        self.key_decimal(key, &Decimal::new(n));
+    }
+
+    /// A constant and a number that was made before.
+    #[inline(always)]
+    pub(super) fn key_decimal<const N: usize>(&mut self, key: &[u8; N], n: &Decimal) {
+        self.two_pieces(key, &n.text, n.len);
     }
 
     /// A decimal number.
@@ -105,22 +107,29 @@ impl<'a> Out<'a> {
         if n <= u32::from(u16::MAX) {
             return self.key_port(key, n as u16);
         }
-        let high = n / 100_000_000;
+        let high = n / 100_000_000; // 42 at most
         let digits = eight_digits(n % 100_000_000);
         if high == 0 {
             let zeros = (digits | 1 << 56).trailing_zeros() / 8;
             return self.two_pieces(key, &((digits | ASCII) >> (zeros * 8)).to_le_bytes(), 8 - zeros as usize);
         }
-        self.key_port(key, high as u16);
-        self.piece(&(digits | ASCII).to_le_bytes(), 8);
+        let (first, len) = &OCTETS[high as usize];
+        let len = usize::from(*len);
+        assert!(self.position <= MAX_RECORD - N - 12, "a record never grows as far as this");
+        let room = &mut self.buffer[self.position..][..N + 12];
+        room[..N].copy_from_slice(key);
+        room[N..][..4].copy_from_slice(first);
+        room[N + len..][..8].copy_from_slice(&(digits | ASCII).to_le_bytes());
+        self.position += N + len + 8;
     }
 
     /// A constant, and a piece of which `len` octets count: one check for both.
     #[inline(always)]
     fn two_pieces<const N: usize>(&mut self, first: &[u8; N], second: &[u8; 8], len: usize) {
         assert!(self.position <= MAX_RECORD - N - 8, "a record never grows as far as this");
-        self.buffer[self.position..][..N].copy_from_slice(first);
-        self.buffer[self.position + N..][..8].copy_from_slice(second);
+        let room = &mut self.buffer[self.position..][..N + 8];
+        room[..N].copy_from_slice(first);
+        room[N..].copy_from_slice(second);
         self.position += N + len;
     }
 
@@ -148,12 +157,16 @@ impl<'a> Out<'a> {
     /// `192.0.2.1`
     #[inline(always)]
     pub(super) fn ipv4(&mut self, address: [u8; 4]) {
+        assert!(self.position <= MAX_RECORD - 16, "a record never grows as far as this");
+        let room = &mut self.buffer[self.position..][..16];
+        let mut at = 0;
         for octet in address {
             // The table's entry ends with the dot.
             let (text, len) = &OCTETS[usize::from(octet)];
-            self.piece(text, usize::from(*len) + 1);
+            room[at..][..4].copy_from_slice(text);
+            at += usize::from(*len) + 1;
         }
-        self.position -= 1;
+        self.position += at - 1;
     }
 
     /// The canonical text form (RFC 5952).
@@ -204,12 +217,12 @@ impl<'a> Out<'a> {
     /// A MAC address between two constants.
     #[inline(always)]
     pub(super) fn key_mac<const N: usize, const M: usize>(&mut self, before: &[u8; N], mac: [u8; 6], after: &[u8; M]) {
-        assert!(self.position <= MAX_RECORD - N - 18 - M, "a record never grows as far as this");
-        let room = &mut self.buffer[self.position..][..N + 18 + M];
+        assert!(self.position <= MAX_RECORD - N - 19 - M, "a record never grows as far as this");
+        let room = &mut self.buffer[self.position..][..N + 19 + M];
         room[..N].copy_from_slice(before);
         for (n, octet) in mac.into_iter().enumerate() {
-            let [high, low] = HEX_UPPER[usize::from(octet)];
-            room[N + 3 * n..][..3].copy_from_slice(&[high, low, b'-']);
+            // Each writes one octet of the next one's place.
+            room[N + 3 * n..][..4].copy_from_slice(&HEX_MAC[usize::from(octet)]);
         }
         room[N + 17..][..M].copy_from_slice(after);
         self.position += N + 17 + M;
@@ -236,6 +249,23 @@ impl<'a> Out<'a> {
     #[inline(always)]
     pub(super) fn entry<const N: usize>(&mut self, (text, len): &([u8; N], u8)) {
         self.piece(text, usize::from(*len));
+    }
+}
+
+/// The text of a 16-bit number. Made without branches: the digits of ports cannot be predicted.
+#[derive(Clone, Copy)]
+pub(super) struct Decimal {
+    text: [u8; 8],
+    len: usize,
+}
+
+impl Decimal {
+    #[inline(always)]
+    pub(super) fn new(n: u16) -> Self {
+        let digits = u64::from(n / 10_000) | u64::from(DIGITS[usize::from(n % 10_000)]) << 8;
+        // Leading zeros go, but the last digit stays.
+        let zeros = (digits | 1 << 32).trailing_zeros() / 8;
+        Self { text: ((digits | ASCII) >> (zeros * 8)).to_le_bytes(), len: 5 - zeros as usize }
     }
 }
 

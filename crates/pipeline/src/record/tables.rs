@@ -32,8 +32,17 @@ pub(super) static DIGITS: [u32; 10_000] = {
 
 /// Two hexadecimal digits of each octet.
 pub(super) static HEX_LOWER: [[u8; 2]; 256] = hex(b"0123456789abcdef");
-/// The same in capitals.
-pub(super) static HEX_UPPER: [[u8; 2]; 256] = hex(b"0123456789ABCDEF");
+/// The same in capitals with dashes behind, as MAC addresses have them.
+pub(super) static HEX_MAC: [[u8; 4]; 256] = {
+    let pairs = hex(b"0123456789ABCDEF");
+    let mut table = [[b'-'; 4]; 256];
+    let mut n = 0;
+    while n < 256 {
+        table[n] = [pairs[n][0], pairs[n][1], b'-', b'-'];
+        n += 1;
+    }
+    table
+};
 
 const fn hex(digits: &[u8; 16]) -> [[u8; 2]; 256] {
     let mut table = [[0; 2]; 256];

@@ -4,7 +4,7 @@
 
 use capture::{Direction, Frame, FrameFlags};
 
-use super::out::Out;
+use super::out::{Decimal, Out};
 use super::tables::{IP_FLAGS, TCP_FLAGS};
 use crate::dissect::{Layers, Network, TcpOptions, Transport};
 
@@ -29,6 +29,7 @@ pub(super) fn applies(frame: &Frame<'_>, layers: &Layers) -> bool {
         && !found.fragment
         && found.problem.is_none()
         && frame.flags == FrameFlags::NONE
+        && frame.wire_len <= u32::from(u16::MAX)
 }
 
 #[inline(always)]
@@ -41,15 +42,19 @@ pub(super) fn write(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
         (false, true) => out.literal(br#""network":{"type":"ipv6","transport":"tcp","iana_number":"6","bytes":"#),
         (false, false) => out.literal(br#""network":{"type":"ipv6","transport":"udp","iana_number":"17","bytes":"#),
     }
-    out.number(frame.wire_len);
+    // Both lengths fit, see `applies`; mostly they are the same.
+    let wire_len = Decimal::new(frame.wire_len as u16);
+    out.key_decimal(b"", &wire_len);
     out.key_mac(br#"},"source":{"mac":""#, layers.mac_source, br#"","ip":""#);
     address(out, v4, &layers.source);
     out.key_port(br#"","port":"#, layers.source_port);
     out.key_mac(br#"},"destination":{"mac":""#, layers.mac_destination, br#"","ip":""#);
     address(out, v4, &layers.destination);
     out.key_port(br#"","port":"#, layers.destination_port);
-    out.key_number(br#"},"ringtap":{"frame":{"captured_len":"#, frame.data.len() as u32); // a frame is far below 4 GiB
-    out.key_number(br#","wire_len":"#, frame.wire_len);
+    let whole = frame.data.len() == frame.wire_len as usize;
+    let captured_len = if whole { wire_len } else { Decimal::new(frame.data.len() as u16) };
+    out.key_decimal(br#"},"ringtap":{"frame":{"captured_len":"#, &captured_len);
+    out.key_decimal(br#","wire_len":"#, &wire_len);
     match layers.found.direction {
         Direction::Rx => out.literal(br#","direction":"rx"},"#),
         Direction::Tx => out.literal(br#","direction":"tx"},"#),
