@@ -57,7 +57,7 @@ pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<(
         WARM_UP.as_secs(),
         ledger["frames"]["ring_dropped"],
         sink["octets"].as_f64().unwrap_or_default() / delivered as f64,
-        run.usage.cpu.as_secs_f64() * 1e6 / delivered as f64,
+        cpu.as_secs_f64() * 1e6 / delivered as f64,
     );
     verdict(&format!("{codec}: lost"), sent as f64 - delivered as f64, false, 0.0);
     verdict(

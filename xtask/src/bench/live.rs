@@ -30,11 +30,11 @@ fn one(name: &str, program: &Path, lengths: &[usize], frames: u64, target: f64) 
         missing += frames - processed.min(frames);
         dropped += ledger["frames"]["ring_dropped"].as_u64().context("unknown drops")?;
         ensure!(ledger["closes"] == true, "the ledger does not close: {ledger}");
-        ours.push(run.usage.cpu.as_secs_f64() * 1e6 / processed as f64);
+        ours.push(cpu.as_secs_f64() * 1e6 / processed as f64);
 
         let mut command = on_core(1, "tcpdump");
         command.args(["-i", "b0", "-n", "-w", "/dev/null"]);
-        let run = wire.capture(command, "listening on", || {
+        let (run, cpu) = wire.capture(command, "listening on", || {
             wire.send(frames, None);
         })?;
         let captured = run
@@ -42,7 +42,7 @@ fn one(name: &str, program: &Path, lengths: &[usize], frames: u64, target: f64) 
             .lines()
             .find_map(|line| line.strip_suffix(" packets captured"))
             .context("tcpdump said nothing")?;
-        tcpdump.push(run.usage.cpu.as_secs_f64() * 1e6 / captured.trim().parse::<f64>()?);
+        tcpdump.push(cpu.as_secs_f64() * 1e6 / captured.trim().parse::<f64>()?);
     }
     let (ours, tcpdump) = (median(ours), median(tcpdump));
     println!(

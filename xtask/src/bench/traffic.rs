@@ -77,7 +77,8 @@ impl Wire {
     }
 
     /// Runs a capturing program beside `work`: waits until its standard error has `ready`, works, and ends it by SIGINT.
-    pub(super) fn capture(&self, mut command: Command, ready: &str, work: impl FnOnce()) -> Result<Run> {
+    /// Gives the CPU time that it took during the work too: making a ring of 128 MiB costs more than idling for a minute.
+    pub(super) fn capture(&self, mut command: Command, ready: &str, work: impl FnOnce()) -> Result<(Run, Duration)> {
         let log = tempfile::NamedTempFile::new()?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen()?);
         let start = Instant::now();
@@ -90,11 +91,14 @@ impl Wire {
             );
             thread::sleep(Duration::from_millis(5));
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(300));
+        let before = child.cpu()?;
         work();
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(300));
+        let cpu = child.cpu()? - before;
         let usage = child.interrupt()?;
-        Ok(Run { wall: start.elapsed(), usage, stderr: fs::read_to_string(log.path())? })
+        let run = Run { wall: start.elapsed(), usage, stderr: fs::read_to_string(log.path())? };
+        Ok((run, cpu))
     }
 }
 
@@ -102,6 +106,17 @@ impl Wire {
 pub(super) struct Running(pub(super) Option<Child>);
 
 impl Running {
+    /// CPU time of all its threads so far, by /proc/PID/task/TID/schedstat (proc(5)).
+    fn cpu(&self) -> Result<Duration> {
+        let child = self.0.as_ref().context("it has ended")?;
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", child.id()))? {
+            let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            nanos += text.split(' ').next().unwrap_or_default().parse::<u64>().context("schedstat")?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
     /// Ends it by SIGINT and waits for it.
     fn interrupt(mut self) -> Result<Usage> {
         let child = self.0.take().context("it has ended")?;
