@@ -28,7 +28,7 @@ pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<(
     let count = u64::from(rate) * seconds;
     let warm = WARM_UP.as_secs() * u64::from(rate / 2);
     let mut took = Duration::ZERO;
-    let run =
+    let (run, cpu) =
         wire.capture(traffic::ringtap(&program, &["--to", &sink, "--drain-timeout", "60s"]), "capturing on", || {
             wire.send(warm, Some(rate / 2));
             thread::scope(|scope| {

@@ -22,7 +22,7 @@ fn one(name: &str, program: &Path, lengths: &[usize], frames: u64, target: f64) 
     let (mut missing, mut dropped) = (0, 0);
     for _ in 0..ROUNDS {
         let command = traffic::ringtap(program, &["--to", "null:"]);
-        let run = wire
+        let (run, cpu) = wire
             .capture(command, "capturing on", || rates.push(frames as f64 / wire.send(frames, None).as_secs_f64()))?;
         ensure!(run.usage.code == Some(0), "ringtap failed: {}", run.stderr);
         let ledger = traffic::ledger(&run)?;
