@@ -5,7 +5,6 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -43,8 +42,6 @@ pub(crate) fn allocations() -> u64 {
 /// What a child used, as the kernel counted it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
-    /// User and system time.
-    pub(crate) cpu: Duration,
     /// Greatest resident size, octets.
     pub(crate) memory: u64,
     /// Exit code; `None` if a signal ended it.
@@ -63,9 +60,7 @@ pub(crate) fn wait(child: Child) -> io::Result<Usage> {
     }
     // SAFETY: all zeros is a valid `rusage`, and the kernel filled it.
     let usage = unsafe { usage.assume_init() };
-    let time = |t: libc::timeval| Duration::new(t.tv_sec.unsigned_abs(), t.tv_usec.unsigned_abs() as u32 * 1000);
     Ok(Usage {
-        cpu: time(usage.ru_utime) + time(usage.ru_stime),
         memory: usage.ru_maxrss.unsigned_abs() * 1024,
         code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
     })
