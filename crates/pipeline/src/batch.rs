@@ -108,12 +108,6 @@ impl OpenBatch {
         Self { buffer, queue, first_sequence, first_time: Timestamp::EPOCH, last_time: Timestamp::EPOCH, opened: now }
     }
 
-    /// Number of records so far.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.buffer.ends.len()
-    }
-
     /// When it was begun.
     #[must_use]
     pub fn opened(&self) -> Instant {

@@ -92,14 +92,10 @@ fn receive<Q: RxQueue>(
             next_stats = now + STATS_INTERVAL;
         }
         output.learn(queue.interfaces());
-        let idle = if let Some(mut batch) = queue.next_batch()? {
+        if let Some(mut batch) = queue.next_batch()? {
             now = Instant::now();
             process(&mut batch, matcher, output, control, now);
-            false
         } else {
-            true
-        };
-        if idle {
             let readiness = queue.wait(output.time_to_close(now).min(TICK))?;
             now = Instant::now();
             if readiness == Readiness::Ended {

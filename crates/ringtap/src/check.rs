@@ -28,14 +28,13 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
         Ok(interfaces) => {
             for mut options in interfaces {
                 let name = format!("interface {}", options.interface);
-                let filter = compile(&config.filter, &options);
-                let has_filter = matches!(filter, Ok(Some(_)));
-                match filter {
-                    Ok(program) => options.filter = program,
+                match compile(&config.filter, &options) {
+                    Ok(Some(program)) => {
+                        options.filter = Some(program);
+                        tell("filter", Ok(config.filter.filters.join(" and ")));
+                    }
+                    Ok(None) => {}
                     Err(error) => tell("filter", Err(error)),
-                }
-                if has_filter {
-                    tell("filter", Ok(config.filter.filters.join(" and ")));
                 }
                 let opened =
                     capture_afpacket::open(&options).map(|queues| format!("{} queue(s) by afpacket", queues.len()));

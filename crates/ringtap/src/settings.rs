@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use capture_afpacket::{Options, interfaces};
-use pipeline::batch::MAX_RECORD;
 use pipeline::record::Observer;
 use shipper::SinkConfig;
 
@@ -50,8 +49,7 @@ impl OutputSettings {
         let name = output.sensor.as_ref().map_or_else(|| hostname.clone(), |sensor| sensor.0.clone());
         Ok(Self {
             sinks,
-            // Room for one record more, so that the batch is closed below the size that was asked for.
-            batch_octets: output.batch_size.map_or(900_000, |size| size.get() as usize).max(2 * MAX_RECORD),
+            batch_octets: output.batch_size.map_or(900_000, |size| size.get() as usize),
             batch_age: output.batch_age.map_or(Duration::from_millis(200), |age| age.duration()),
             pool_octets: output.pool_memory.map_or(default_pool, |size| size.get()) as usize,
             drain_timeout: output.drain_timeout.map_or(Duration::from_secs(10), |time| time.duration()),

@@ -222,44 +222,10 @@ fn vlans(out: &mut Out<'_>, tags: &[u16]) {
     out.close(b'}');
 }
 
-#[inline(always)]
+/// The fields of which the header had enough octets; of a whole header that is all.
 fn ipv4(out: &mut Out<'_>, layers: &Layers) {
-    out.literal(b"\"ip\":{");
-    if layers.found.ip_octets < 20 {
-        ipv4_cut(out, layers);
-    } else {
-        out.literal(b"\"ttl\":");
-        out.octet_value(layers.ttl);
-        traffic_class(out, layers);
-        out.literal(b"\"flags\":");
-        out.entry(&IP_FLAGS[usize::from(layers.ip_flags & 7)]);
-        out.literal(b"\"id\":");
-        out.value(u32::from(layers.ip_id));
-        out.literal(b"\"total_length\":");
-        out.value(u32::from(layers.ip_length));
-        if layers.found.fragment {
-            out.literal(b"\"fragment_offset\":");
-            out.value(layers.fragment_offset);
-        }
-        if layers.found.extras && !layers.extras.extensions.is_empty() {
-            ip_options(out, layers.extras.extensions.as_slice());
-        }
-    }
-    out.close(b'}');
-}
-
-#[inline(always)]
-fn traffic_class(out: &mut Out<'_>, layers: &Layers) {
-    out.literal(b"\"dscp\":");
-    out.octet_value(layers.traffic_class >> 2);
-    out.literal(b"\"ecn\":");
-    out.octet_value(layers.traffic_class & 3);
-}
-
-/// The fields of which the header had enough octets. At least one is written: the record would not say IPv4 otherwise.
-#[cold]
-fn ipv4_cut(out: &mut Out<'_>, layers: &Layers) {
     let octets = layers.found.ip_octets;
+    out.literal(b"\"ip\":{");
     if octets >= 9 {
         out.literal(b"\"ttl\":");
         out.octet_value(layers.ttl);
@@ -283,8 +249,22 @@ fn ipv4_cut(out: &mut Out<'_>, layers: &Layers) {
         out.literal(b"\"fragment_offset\":");
         out.value(layers.fragment_offset);
     }
-    out.literal(b"\"header_octets\":");
-    out.octet_value(octets);
+    if layers.found.extras && !layers.extras.extensions.is_empty() {
+        ip_options(out, layers.extras.extensions.as_slice());
+    }
+    if octets < 20 {
+        out.literal(b"\"header_octets\":");
+        out.octet_value(octets);
+    }
+    out.close(b'}');
+}
+
+#[inline(always)]
+fn traffic_class(out: &mut Out<'_>, layers: &Layers) {
+    out.literal(b"\"dscp\":");
+    out.octet_value(layers.traffic_class >> 2);
+    out.literal(b"\"ecn\":");
+    out.octet_value(layers.traffic_class & 3);
 }
 
 #[cold]

@@ -1,5 +1,6 @@
 //! From frames to batches on their way: dissect, encode, close, hand over.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,15 @@ pub struct Lane {
     pub counters: Arc<SinkCounters>,
 }
 
+/// What is not yet in the counters.
+#[derive(Default)]
+struct Pending {
+    processed: u64,
+    undecodable: u64,
+    octets: u64,
+    filtered: u64,
+}
+
 /// One worker's output.
 pub struct Output {
     encoder: Encoder,
@@ -35,10 +45,7 @@ pub struct Output {
     layers: Layers,
     open: Option<OpenBatch>,
     /// Since the counters were last written.
-    processed: u64,
-    undecodable: u64,
-    octets: u64,
-    filtered: u64,
+    pending: Pending,
     /// Since the start: what has an account already.
     accounted: u64,
 }
@@ -63,10 +70,7 @@ impl Output {
             age,
             layers: Layers::default(),
             open: None,
-            processed: 0,
-            undecodable: 0,
-            octets: 0,
-            filtered: 0,
+            pending: Pending::default(),
             accounted: 0,
         }
     }
@@ -84,7 +88,7 @@ impl Output {
     /// One frame that the filter turned away.
     #[inline]
     pub(super) fn filtered(&mut self) {
-        self.filtered += 1;
+        self.pending.filtered += 1;
     }
 
     /// Writes one frame's record. `false` if there is no place for it any more: then the worker has to end.
@@ -110,9 +114,9 @@ impl Output {
         if let Some(open) = &mut self.open {
             open.commit(len, frame.timestamp);
         }
-        self.processed += 1;
-        self.octets += u64::from(frame.wire_len);
-        self.undecodable += u64::from(self.layers.found.problem.is_some());
+        self.pending.processed += 1;
+        self.pending.octets += u64::from(frame.wire_len);
+        self.pending.undecodable += u64::from(self.layers.found.problem.is_some());
         true
     }
 
@@ -162,10 +166,7 @@ impl Output {
 
     /// How long until the open batch is old enough to be handed over.
     pub(super) fn time_to_close(&self, now: Instant) -> Duration {
-        self.open
-            .as_ref()
-            .filter(|open| open.count() > 0)
-            .map_or(self.age, |open| (open.opened() + self.age).saturating_duration_since(now))
+        self.open.as_ref().map_or(self.age, |open| (open.opened() + self.age).saturating_duration_since(now))
     }
 
     /// Hands the open batch over if its first record has waited long enough.
@@ -179,10 +180,10 @@ impl Output {
     /// Writes the counters of a batch of frames.
     #[inline]
     pub(super) fn count(&mut self) {
-        self.counters.processed(self.processed, self.undecodable, self.octets);
-        self.counters.filtered(self.filtered);
-        self.accounted += self.processed + self.filtered;
-        (self.processed, self.undecodable, self.octets, self.filtered) = (0, 0, 0, 0);
+        let Pending { processed, undecodable, octets, filtered } = mem::take(&mut self.pending);
+        self.counters.processed(processed, undecodable, octets);
+        self.counters.filtered(filtered);
+        self.accounted += processed + filtered;
     }
 
     /// The end: what is in the open batch goes to the sinks, which know whether there is still time to deliver it.

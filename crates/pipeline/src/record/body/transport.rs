@@ -41,19 +41,27 @@ pub(super) fn write(out: &mut Out<'_>, layers: &Layers) {
     }
 }
 
-#[inline(always)]
+/// The fields of which the header had enough octets; ports are in `source` and `destination`.
 fn tcp(out: &mut Out<'_>, layers: &Layers) {
-    if layers.found.transport_octets < 20 {
-        return tcp_cut(out, layers);
+    let octets = layers.found.transport_octets;
+    if octets < 8 {
+        return;
     }
-    out.literal(b"\"tcp\":{\"flags\":");
-    out.entry(&TCP_FLAGS[usize::from(layers.tcp_flags & 0x1ff)]);
+    out.literal(b"\"tcp\":{");
+    if octets >= 14 {
+        out.literal(b"\"flags\":");
+        out.entry(&TCP_FLAGS[usize::from(layers.tcp_flags & 0x1ff)]);
+    }
     out.literal(b"\"seq\":");
     out.value(layers.seq);
-    out.literal(b"\"ack\":");
-    out.value(layers.ack);
-    out.literal(b"\"window\":");
-    out.value(u32::from(layers.window));
+    if octets >= 12 {
+        out.literal(b"\"ack\":");
+        out.value(layers.ack);
+    }
+    if octets >= 16 {
+        out.literal(b"\"window\":");
+        out.value(u32::from(layers.window));
+    }
     let (options, present) = (&layers.options, layers.found.tcp_options);
     if present != 0 {
         out.literal(b"\"options\":{");
@@ -92,31 +100,6 @@ fn tcp_options(out: &mut Out<'_>, options: &TcpOptions, present: u8) {
         out.close(b']');
         out.close(b'}');
     }
-}
-
-/// The fields of which the header had enough octets; ports are in `source` and `destination`.
-#[cold]
-fn tcp_cut(out: &mut Out<'_>, layers: &Layers) {
-    let octets = layers.found.transport_octets;
-    if octets < 8 {
-        return;
-    }
-    out.literal(b"\"tcp\":{");
-    if octets >= 14 {
-        out.literal(b"\"flags\":");
-        out.entry(&TCP_FLAGS[usize::from(layers.tcp_flags & 0x1ff)]);
-    }
-    out.literal(b"\"seq\":");
-    out.value(layers.seq);
-    if octets >= 12 {
-        out.literal(b"\"ack\":");
-        out.value(layers.ack);
-    }
-    if octets >= 16 {
-        out.literal(b"\"window\":");
-        out.value(u32::from(layers.window));
-    }
-    out.close(b'}');
 }
 
 fn icmp(out: &mut Out<'_>, layers: &Layers) {
