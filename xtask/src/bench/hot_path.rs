@@ -109,8 +109,8 @@ impl Ours {
         let Some(open) = &mut self.open else { return 0 };
         let Some(room) = open.room() else { return 0 };
         let frame = frame.lend();
-        self.layers.read(&frame);
-        let len = self.encoder.write(room, &frame, &self.layers);
+        let record = self.encoder.begin(room, &frame);
+        let len = record.write(&frame, &self.layers.headers(&frame));
         open.commit(len, frame.timestamp);
         len
     }
@@ -123,8 +123,7 @@ fn equal(frames: &[OwnedFrame], ours: &mut Ours) -> Result<()> {
         let frame = frame.lend();
         let sequence = ours.encoder.next_sequence();
         let mut room = [0; MAX_RECORD];
-        ours.layers.read(&frame);
-        let len = ours.encoder.write(&mut room, &frame, &ours.layers);
+        let len = ours.encoder.begin(&mut room, &frame).write(&frame, &ours.layers.headers(&frame));
         idiomatic.clear();
         preformatted.clear();
         reference::idiomatic(&frame, &OBSERVER, 0, sequence, &mut idiomatic);

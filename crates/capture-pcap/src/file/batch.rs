@@ -48,6 +48,22 @@ impl<'b> Iterator for FileFrames<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Frame<'b>> {
+        if let Format::Pcap(pcap) = self.format
+            && self.pace.is_max()
+            && let Some((frame, end)) = pcap.packet(self.octets, *self.pos)
+        {
+            *self.pos = end;
+            *self.received += 1;
+            return Some(frame);
+        }
+        self.next_of_any_kind()
+    }
+}
+
+impl<'b> FileFrames<'b> {
+    /// A packet of any format, if it is due.
+    #[inline(never)]
+    fn next_of_any_kind(&mut self) -> Option<Frame<'b>> {
         // Anything but a packet ends the batch; the queue meets it again at the next one.
         let Step::Frame { frame, end } = self.format.step(self.octets, self.pos) else { return None };
         if !self.pace.is_max() {

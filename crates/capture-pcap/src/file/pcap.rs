@@ -34,10 +34,10 @@ impl Magic {
         Some(Self { big_endian, unit, record_header })
     }
 
-    #[inline]
-    fn word(self, octets: &[u8], at: usize) -> u32 {
-        let Some(word) = octets.get(at..).and_then(<[u8]>::first_chunk::<4>) else { return 0 };
-        if self.big_endian { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) }
+    #[inline(always)]
+    fn word<const N: usize>(self, octets: &[u8; N], at: usize) -> u32 {
+        let word = [octets[at], octets[at + 1], octets[at + 2], octets[at + 3]];
+        if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
     }
 }
 
@@ -93,28 +93,38 @@ impl Pcap {
         Ok(Self { magic, order, max_captured: max_captured(link_type), fcs, interface, link_type })
     }
 
-    #[inline]
+    /// What stands at `pos`.
     pub(super) fn step<'b>(&self, buffer: &'b [u8], pos: usize) -> Step<'b> {
-        let rest = buffer.get(pos..).unwrap_or_default();
-        let header_len = self.magic.record_header;
-        let Some(header) = rest.first_chunk::<16>() else { return Step::Partial { need: header_len } };
-        let word = |at| self.magic.word(header, at);
-        let (mut captured, mut wire) = (word(8), word(12));
-        if self.order == Lengths::WireFirst || (self.order == Lengths::SmallerIsCaptured && captured > wire) {
-            (captured, wire) = (wire, captured);
+        if let Some((frame, end)) = self.packet(buffer, pos) {
+            return Step::Frame { frame, end };
         }
+        let rest = buffer.get(pos..).unwrap_or_default();
+        let Some(header) = rest.first_chunk() else { return Step::Partial { need: self.magic.record_header } };
+        let (captured, _) = self.claimed(header);
         if captured > self.max_captured {
             return Step::Damaged(format!(
                 "a packet claims {captured} captured octets, more than the {} that are possible",
                 self.max_captured
             ));
         }
-        let end = header_len + captured as usize;
-        let Some(packet) = rest.get(header_len..end) else { return Step::Partial { need: end } };
+        Step::Partial { need: self.magic.record_header + captured as usize }
+    }
+
+    /// The packet at `pos` and where it ends, if it is whole and sound.
+    #[inline(always)]
+    pub(super) fn packet<'b>(&self, buffer: &'b [u8], pos: usize) -> Option<(Frame<'b>, usize)> {
+        let rest = buffer.get(pos..)?;
+        let header = rest.first_chunk()?;
+        let (captured, wire) = self.claimed(header);
+        if captured > self.max_captured {
+            return None;
+        }
+        let end = self.magic.record_header + captured as usize;
+        let packet = rest.get(self.magic.record_header..end)?;
         let (captured, wire_len) = lengths(captured, wire, self.fcs);
         let frame = Frame {
             data: packet.get(..captured as usize).unwrap_or(packet),
-            timestamp: time(word(0), word(4), self.magic.unit),
+            timestamp: time(self.magic.word(header, 0), self.magic.word(header, 4), self.magic.unit),
             wire_len,
             interface: self.interface,
             link_type: self.link_type,
@@ -123,7 +133,18 @@ impl Pcap {
             vlan: None,
             flags: FrameFlags::NONE,
         };
-        Step::Frame { frame, end: pos + end }
+        Some((frame, pos + end))
+    }
+
+    /// Captured octets and octets on the wire, as the packet's header has them.
+    #[inline(always)]
+    fn claimed(&self, header: &[u8; 16]) -> (u32, u32) {
+        let (first, second) = (self.magic.word(header, 8), self.magic.word(header, 12));
+        match self.order {
+            Lengths::CapturedFirst => (first, second),
+            Lengths::SmallerIsCaptured => (first.min(second), first.max(second)),
+            Lengths::WireFirst => (second, first),
+        }
     }
 }
 

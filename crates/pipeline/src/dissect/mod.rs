@@ -5,6 +5,7 @@
 
 mod ip;
 mod link;
+mod plain;
 mod problem;
 mod scope;
 mod transport;
@@ -12,6 +13,7 @@ mod transport;
 use capture::{Direction, Frame};
 
 pub use ip::extension_name;
+pub use plain::{Plain, PlainNetwork, PlainTransport};
 pub use problem::Problem;
 use scope::Scope;
 
@@ -244,7 +246,38 @@ impl TcpOptions {
     pub const SACK: u8 = 16;
 }
 
+/// The headers of a frame, in the cheapest form that says all of them.
+#[derive(Clone, Copy, Debug)]
+pub enum Headers<'a> {
+    /// Where they lie in the frame.
+    Plain(Plain<'a>),
+    /// Their values.
+    Read(&'a Layers),
+}
+
+impl Headers<'_> {
+    /// The first thing wrong with the frame.
+    #[inline]
+    #[must_use]
+    pub fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Read(layers) => layers.found.problem,
+        }
+    }
+}
+
 impl Layers {
+    /// The headers of a frame: recognised if it is plain, otherwise read into this.
+    #[inline(always)]
+    pub fn headers<'a>(&'a mut self, frame: &Frame<'a>) -> Headers<'a> {
+        if let Some(plain) = Plain::of(frame) {
+            return Headers::Plain(plain);
+        }
+        self.read(frame);
+        Headers::Read(self)
+    }
+
     /// Notes what is wrong, unless something before it was.
     #[inline]
     fn note(&mut self, problem: Problem) {
@@ -270,7 +303,7 @@ impl Layers {
     }
 
     /// Reads the headers of a frame; whatever was read before is forgotten.
-    #[inline]
+    #[inline(never)]
     pub fn read(&mut self, frame: &Frame<'_>) {
         self.found = Found { direction: frame.direction, ..Found::default() };
         if let Some(tag) = frame.vlan {

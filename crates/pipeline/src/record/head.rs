@@ -10,8 +10,6 @@ use super::tables::HEX_LOWER;
 
 /// Octets of the head at most: what one copy of fixed size stamps into each record.
 const HEAD: usize = 576;
-/// What usual names need.
-const SHORT_HEAD: usize = 384;
 
 const TIME_START: usize = br#"{"@timestamp":""#.len();
 const SECONDS: usize = "2026-11-23T18:06:00".len();
@@ -76,11 +74,13 @@ impl Head {
             nanos = u64::from(time.subsec_nanos());
         }
         let nanos = nanos as u32; // below a second
-        // Two sizes, so that short names do not pay for long ones.
-        match self.template.first_chunk::<SHORT_HEAD>() {
-            Some(short) if self.len <= SHORT_HEAD => out.head(short, self.len),
-            _ => out.head(&self.template, self.len),
+        let (pieces, _) = self.template.as_chunks::<128>();
+        out.piece(&pieces[0], 128);
+        out.piece(&pieces[1], 128);
+        for piece in &self.template.as_chunks::<64>().0[4..(self.len.div_ceil(64)).max(4)] {
+            out.piece(piece, 64);
         }
+        out.rewind(self.len);
         out.patch(NANOS_START, &[b'0' + (nanos / 100_000_000) as u8]);
         out.patch(NANOS_START + 1, &digits(nanos % 100_000_000));
         if sequence >= 10_000 {

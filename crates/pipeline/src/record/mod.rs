@@ -6,13 +6,13 @@ mod body;
 mod head;
 mod names;
 mod out;
+mod plain;
 mod tables;
-mod usual;
 
 use capture::{Frame, Interface};
 
 use crate::batch::MAX_RECORD;
-use crate::dissect::Layers;
+use crate::dissect::{Headers, Layers};
 use head::Head;
 use out::Out;
 
@@ -59,9 +59,9 @@ impl Encoder {
         self.next_sequence
     }
 
-    /// Writes the record of a frame and gives its length in octets, which is below [`MAX_RECORD`].
-    #[inline]
-    pub fn write(&mut self, room: &mut [u8; MAX_RECORD], frame: &Frame<'_>, layers: &Layers) -> usize {
+    /// Begins the record of a frame: the head is written, which needs nothing of the frame's headers.
+    #[inline(always)]
+    pub fn begin<'r>(&mut self, room: &'r mut [u8; MAX_RECORD], frame: &Frame<'_>) -> OpenRecord<'r> {
         let mut out = Out::new(room);
         let index = frame.interface.0 as usize;
         while index >= self.heads.len() {
@@ -69,12 +69,7 @@ impl Encoder {
         }
         self.heads[index].stamp(&mut out, self.next_sequence, frame.timestamp);
         self.next_sequence += 1;
-        if usual::applies(frame, layers) {
-            usual::write(&mut out, frame, layers);
-        } else {
-            body::write(&mut out, frame, layers);
-        }
-        out.len()
+        OpenRecord(out)
     }
 
     /// A frame whose interface is not in the table: a bug of the backend, but its frames count all the same.
@@ -83,4 +78,29 @@ impl Encoder {
         let Observer { name, hostname, run } = &self.observer;
         self.heads.push(Head::new(name, hostname, "unknown", *run, self.queue));
     }
+}
+
+/// A record of which the head is written.
+pub struct OpenRecord<'r>(Out<'r>);
+
+impl OpenRecord<'_> {
+    /// Writes the rest, and gives the record's length in octets, which is below [`MAX_RECORD`].
+    #[inline(always)]
+    pub fn write(self, frame: &Frame<'_>, headers: &Headers<'_>) -> usize {
+        let Self(mut out) = self;
+        match headers {
+            Headers::Plain(headers) => {
+                plain::write(&mut out, frame, headers);
+                out.len()
+            }
+            Headers::Read(layers) => general(out, frame, layers),
+        }
+    }
+}
+
+/// Not inlined, so that [`plain::write`] has the registers for itself.
+#[inline(never)]
+fn general(mut out: Out<'_>, frame: &Frame<'_>, layers: &Layers) -> usize {
+    body::write(&mut out, frame, layers);
+    out.len()
 }

@@ -5,31 +5,54 @@
 
 use crate::batch::MAX_RECORD;
 
-use super::tables::{DIGITS, HEX_LOWER, HEX_MAC, OCTETS};
+use super::tables::{DIGITS, HEX_LOWER, HEX_MAC, LENGTHS, OCTETS};
+
+/// Octets that the text of an IPv6 address takes at most, and what is stored too much.
+const IPV6_ROOM: usize = 39 + 8;
+
+/// A constant, padded to what a few stores can hold.
+macro_rules! literal {
+    ($out:expr, $text:literal) => {{
+        const LEN: usize = $text.len();
+        const TEXT: [u8; LEN.next_multiple_of(if LEN > 8 { 16 } else { 4 })] = $crate::record::out::padded($text);
+        $out.piece(&TEXT, LEN)
+    }};
+}
+pub(super) use literal;
+
+/// A text with zeros behind.
+pub(super) const fn padded<const LEN: usize, const PADDED: usize>(text: &[u8; LEN]) -> [u8; PADDED] {
+    let (mut padded, mut n) = ([0; PADDED], 0);
+    while n < LEN {
+        padded[n] = text[n];
+        n += 1;
+    }
+    padded
+}
 
 /// The room of one record and how much of it is written.
-pub(super) struct Out<'a> {
-    buffer: &'a mut [u8; MAX_RECORD],
+pub(super) struct Out<'a, const ROOM: usize = MAX_RECORD> {
+    buffer: &'a mut [u8; ROOM],
     position: usize,
 }
 
-impl<'a> Out<'a> {
-    #[inline]
-    pub(super) fn new(buffer: &'a mut [u8; MAX_RECORD]) -> Self {
+impl<'a, const ROOM: usize> Out<'a, ROOM> {
+    #[inline(always)]
+    pub(super) fn new(buffer: &'a mut [u8; ROOM]) -> Self {
         Self { buffer, position: 0 }
     }
 
     /// Octets written.
-    #[inline]
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.position
     }
 
     /// A piece whose size the compiler knows, of which the first `len` octets count.
     #[inline(always)]
-    fn piece<const N: usize>(&mut self, piece: &[u8; N], len: usize) {
+    pub(super) fn piece<const N: usize>(&mut self, piece: &[u8; N], len: usize) {
         // One comparison that the compiler can build all others upon.
-        assert!(self.position <= MAX_RECORD - N, "a record never grows as far as this");
+        assert!(self.position <= ROOM - N, "a record never grows as far as this");
         self.buffer[self.position..][..N].copy_from_slice(piece);
         self.position += len;
     }
@@ -40,15 +63,10 @@ impl<'a> Out<'a> {
         self.piece(text, N);
     }
 
-    /// The start of every record: a large piece of which `len` octets count.
-    #[inline(always)]
-    pub(super) fn head<const N: usize>(&mut self, head: &[u8; N], len: usize) {
-        self.piece(head, len);
-    }
-
     /// Writes over what stands at a place already written.
     #[inline(always)]
     pub(super) fn patch<const N: usize>(&mut self, at: usize, piece: &[u8; N]) {
+        assert!(at <= ROOM - N, "a record never grows as far as this");
         self.buffer[at..][..N].copy_from_slice(piece);
     }
 
@@ -83,54 +101,38 @@ impl<'a> Out<'a> {
         self.position = position;
     }
 
-    /// A constant and a 16-bit number.
+    /// A 16-bit number of any size. Without branches: the digits of ports cannot be predicted.
     #[inline(always)]
-    pub(super) fn key_port<const N: usize>(&mut self, key: &[u8; N], n: u16) {
-        self.key_decimal(key, &Decimal::new(n));
+    pub(super) fn short(&mut self, n: u16) {
+        let digits = u64::from(n / 10_000) | u64::from(DIGITS[usize::from(n % 10_000)]) << 8;
+        // Leading zeros go, but the last digit stays.
+        let zeros = (digits | 1 << 32).trailing_zeros() / 8;
+        self.piece(&((digits | ASCII) >> (zeros * 8)).to_le_bytes(), 5 - zeros as usize);
     }
 
-    /// A constant and a number that was made before.
+    /// A number that is small as a rule.
     #[inline(always)]
-    pub(super) fn key_decimal<const N: usize>(&mut self, key: &[u8; N], n: &Decimal) {
-        self.two_pieces(key, &n.text, n.len);
+    pub(super) fn length(&mut self, n: u32) {
+        match LENGTHS.get(n as usize) {
+            Some(entry) => self.piece(&entry.to_le_bytes(), (entry >> 56) as usize),
+            None => self.number(n),
+        }
     }
 
-    /// A decimal number.
+    /// A decimal number. Branches only where prediction is good: lengths are short, sequence numbers long.
     #[inline(always)]
     pub(super) fn number(&mut self, n: u32) {
-        self.key_number(b"", n);
-    }
-
-    /// A constant and a number. Branches only where prediction is good: lengths are short, sequence numbers long.
-    #[inline(always)]
-    pub(super) fn key_number<const N: usize>(&mut self, key: &[u8; N], n: u32) {
         if n <= u32::from(u16::MAX) {
-            return self.key_port(key, n as u16);
+            return self.short(n as u16);
         }
         let high = n / 100_000_000; // 42 at most
         let digits = eight_digits(n % 100_000_000);
         if high == 0 {
             let zeros = (digits | 1 << 56).trailing_zeros() / 8;
-            return self.two_pieces(key, &((digits | ASCII) >> (zeros * 8)).to_le_bytes(), 8 - zeros as usize);
+            return self.piece(&((digits | ASCII) >> (zeros * 8)).to_le_bytes(), 8 - zeros as usize);
         }
-        let (first, len) = &OCTETS[high as usize];
-        let len = usize::from(*len);
-        assert!(self.position <= MAX_RECORD - N - 12, "a record never grows as far as this");
-        let room = &mut self.buffer[self.position..][..N + 12];
-        room[..N].copy_from_slice(key);
-        room[N..][..4].copy_from_slice(first);
-        room[N + len..][..8].copy_from_slice(&(digits | ASCII).to_le_bytes());
-        self.position += N + len + 8;
-    }
-
-    /// A constant, and a piece of which `len` octets count: one check for both.
-    #[inline(always)]
-    fn two_pieces<const N: usize>(&mut self, first: &[u8; N], second: &[u8; 8], len: usize) {
-        assert!(self.position <= MAX_RECORD - N - 8, "a record never grows as far as this");
-        let room = &mut self.buffer[self.position..][..N + 8];
-        room[..N].copy_from_slice(first);
-        room[N..].copy_from_slice(second);
-        self.position += N + len;
+        self.octet(high as u8);
+        self.piece(&(digits | ASCII).to_le_bytes(), 8);
     }
 
     /// A number that is a value: with a comma behind.
@@ -143,8 +145,8 @@ impl<'a> Out<'a> {
     /// An octet.
     #[inline(always)]
     pub(super) fn octet(&mut self, n: u8) {
-        let (text, len) = &OCTETS[usize::from(n)];
-        self.piece(text, usize::from(*len));
+        let entry = OCTETS[usize::from(n)];
+        self.piece(&(entry as u32).to_le_bytes(), (entry >> 35) as usize - 1);
     }
 
     /// An octet as a value.
@@ -156,30 +158,98 @@ impl<'a> Out<'a> {
 
     /// `192.0.2.1`
     #[inline(always)]
-    pub(super) fn ipv4(&mut self, address: [u8; 4]) {
-        assert!(self.position <= MAX_RECORD - 16, "a record never grows as far as this");
-        let room = &mut self.buffer[self.position..][..16];
-        let mut at = 0;
-        for octet in address {
-            // The table's entry ends with the dot.
-            let (text, len) = &OCTETS[usize::from(octet)];
-            room[at..][..4].copy_from_slice(text);
-            at += usize::from(*len) + 1;
-        }
-        self.position += at - 1;
+    pub(super) fn ipv4(&mut self, [a, b, c, d]: [u8; 4]) {
+        let (first, first_len) = two_octets(a, b);
+        let (second, second_len) = two_octets(c, d);
+        let room = self.room::<24>();
+        room[..8].copy_from_slice(&first);
+        room[first_len & 15..][..8].copy_from_slice(&second);
+        self.position += first_len + second_len - 1; // without the dot behind the last
     }
 
     /// The canonical text form (RFC 5952).
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn ipv6(&mut self, address: &[u8; 16]) {
-        let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] = *address else {
-            return self.ipv6_groups(address);
-        };
-        self.literal(b"::ffff:");
-        self.ipv4([a, b, c, d]);
+        // Lent to a function of its own, and not `self`: that would be kept in memory from there on, and each piece cost a store more.
+        let len = ipv6(self.room(), address);
+        self.position += len;
     }
 
+    /// The next `N` octets.
     #[inline(always)]
+    fn room<const N: usize>(&mut self) -> &mut [u8; N] {
+        assert!(self.position <= ROOM - N, "a record never grows as far as this");
+        self.buffer[self.position..].first_chunk_mut().unwrap_or_else(|| unreachable!("asserted"))
+    }
+
+    /// `00-00-5E-00-53-23`, as ECS has it (RFC 7042).
+    #[inline(always)]
+    pub(super) fn mac(&mut self, [a, b, c, d, e, f]: [u8; 6]) {
+        let pair = |first: u8, second: u8| {
+            (u64::from(HEX_MAC[usize::from(first)]) | u64::from(HEX_MAC[usize::from(second)]) << 24).to_le_bytes()
+        };
+        let room = self.room::<20>();
+        room[..8].copy_from_slice(&pair(a, b));
+        room[6..14].copy_from_slice(&pair(c, d));
+        room[12..].copy_from_slice(&pair(e, f));
+        self.position += 17;
+    }
+
+    /// A 16-bit number as `0x88cc`.
+    pub(super) fn hex16(&mut self, n: u16) {
+        let [high, low] = n.to_be_bytes();
+        let ([a, b], [c, d]) = (HEX_LOWER[usize::from(high)], HEX_LOWER[usize::from(low)]);
+        self.piece(&[b'0', b'x', a, b, c, d], 6);
+    }
+
+    /// A 32-bit number as `0x0123abcd`.
+    pub(super) fn hex32(&mut self, n: u32) {
+        self.hex16((n >> 16) as u16);
+        self.hex16(n as u16);
+        // The second half's "0x" goes.
+        let at = self.position - 6;
+        self.buffer.copy_within(at + 2..at + 6, at);
+        self.position -= 2;
+    }
+
+    /// An array of the tables' flags, which is short as a rule.
+    #[inline(always)]
+    pub(super) fn flags(&mut self, (text, len): &([u8; 64], u8)) {
+        let len = usize::from(*len);
+        match text.first_chunk::<32>() {
+            Some(short) if len <= 32 => self.piece(short, len),
+            _ => self.piece(text, len),
+        }
+    }
+
+    /// A constant of the tables, of which `len` octets count.
+    #[inline(always)]
+    pub(super) fn entry<const N: usize>(&mut self, (text, len): &([u8; N], u8)) {
+        self.piece(text, usize::from(*len));
+    }
+}
+
+/// `192.0.` and its length.
+#[inline(always)]
+fn two_octets(first: u8, second: u8) -> ([u8; 8], usize) {
+    let (first, second) = (OCTETS[usize::from(first)], OCTETS[usize::from(second)]);
+    let bits = first >> 32;
+    let text = first & 0xffff_ffff | (second & 0xffff_ffff) << bits;
+    (text.to_le_bytes(), ((bits + (second >> 32)) / 8) as usize)
+}
+
+/// Makes digits of digit values.
+pub(super) const ASCII: u64 = 0x3030_3030_3030_3030;
+
+/// The decimal digits (as values) of a number below 10^8, the first in the lowest octet.
+#[inline(always)]
+pub(super) fn eight_digits(n: u32) -> u64 {
+    let fours = |n: u32| u64::from(DIGITS[(n % 10_000) as usize]);
+    fours(n / 10_000) | fours(n) << 32
+}
+
+impl Out<'_, IPV6_ROOM> {
+    /// The whole of an IPv6 address.
     fn ipv6_groups(&mut self, address: &[u8; 16]) {
         let groups: [u16; 8] = std::array::from_fn(|n| u16::from_be_bytes([address[2 * n], address[2 * n + 1]]));
         let (start, len) = longest_zeros(&groups);
@@ -207,76 +277,19 @@ impl<'a> Out<'a> {
         let text = u64::from_le_bytes([a, b, c, d, b':', 0, 0, 0]) >> (zeros * 8);
         self.piece(&text.to_le_bytes(), 5 - zeros as usize);
     }
-
-    /// `00-00-5E-00-53-23`, as ECS has it (RFC 7042).
-    #[inline(always)]
-    pub(super) fn mac(&mut self, mac: [u8; 6]) {
-        self.key_mac(b"", mac, b"");
-    }
-
-    /// A MAC address between two constants.
-    #[inline(always)]
-    pub(super) fn key_mac<const N: usize, const M: usize>(&mut self, before: &[u8; N], mac: [u8; 6], after: &[u8; M]) {
-        assert!(self.position <= MAX_RECORD - N - 19 - M, "a record never grows as far as this");
-        let room = &mut self.buffer[self.position..][..N + 19 + M];
-        room[..N].copy_from_slice(before);
-        for (n, octet) in mac.into_iter().enumerate() {
-            // Each writes one octet of the next one's place.
-            room[N + 3 * n..][..4].copy_from_slice(&HEX_MAC[usize::from(octet)]);
-        }
-        room[N + 17..][..M].copy_from_slice(after);
-        self.position += N + 17 + M;
-    }
-
-    /// A 16-bit number as `0x88cc`.
-    pub(super) fn hex16(&mut self, n: u16) {
-        let [high, low] = n.to_be_bytes();
-        let ([a, b], [c, d]) = (HEX_LOWER[usize::from(high)], HEX_LOWER[usize::from(low)]);
-        self.piece(&[b'0', b'x', a, b, c, d], 6);
-    }
-
-    /// A 32-bit number as `0x0123abcd`.
-    pub(super) fn hex32(&mut self, n: u32) {
-        self.hex16((n >> 16) as u16);
-        self.hex16(n as u16);
-        // The second half's "0x" goes.
-        let at = self.position - 6;
-        self.buffer.copy_within(at + 2..at + 6, at);
-        self.position -= 2;
-    }
-
-    /// A constant of the tables, of which `len` octets count.
-    #[inline(always)]
-    pub(super) fn entry<const N: usize>(&mut self, (text, len): &([u8; N], u8)) {
-        self.piece(text, usize::from(*len));
-    }
 }
 
-/// The text of a 16-bit number. Made without branches: the digits of ports cannot be predicted.
-#[derive(Clone, Copy)]
-pub(super) struct Decimal {
-    text: [u8; 8],
-    len: usize,
-}
-
-impl Decimal {
-    #[inline(always)]
-    pub(super) fn new(n: u16) -> Self {
-        let digits = u64::from(n / 10_000) | u64::from(DIGITS[usize::from(n % 10_000)]) << 8;
-        // Leading zeros go, but the last digit stays.
-        let zeros = (digits | 1 << 32).trailing_zeros() / 8;
-        Self { text: ((digits | ASCII) >> (zeros * 8)).to_le_bytes(), len: 5 - zeros as usize }
+/// Writes an IPv6 address (RFC 5952) and gives its length.
+#[inline(never)]
+fn ipv6(room: &mut [u8; IPV6_ROOM], address: &[u8; 16]) -> usize {
+    let mut out = Out::new(room);
+    if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] = *address {
+        literal!(out, b"::ffff:");
+        out.ipv4([a, b, c, d]);
+    } else {
+        out.ipv6_groups(address);
     }
-}
-
-/// Makes digits of digit values.
-pub(super) const ASCII: u64 = 0x3030_3030_3030_3030;
-
-/// The decimal digits (as values) of a number below 10^8, the first in the lowest octet.
-#[inline(always)]
-pub(super) fn eight_digits(n: u32) -> u64 {
-    let fours = |n: u32| u64::from(DIGITS[(n % 10_000) as usize]);
-    fours(n / 10_000) | fours(n) << 32
+    out.len()
 }
 
 /// Where the longest run of two or more zero groups starts (the first of equals), and how long it is; 9 and 0 if there is none.

@@ -1,18 +1,37 @@
 //! Texts made at compile time.
 
-/// Decimal text of each octet with a dot behind, and how many digits it has.
-pub(super) static OCTETS: [([u8; 4], u8); 256] = {
-    let mut table = [([b'.'; 4], 0); 256];
+/// Decimal text of each octet with a dot behind in the lower half; in the upper how many bits that are.
+pub(super) static OCTETS: [u64; 256] = {
+    let mut table = [0; 256];
     let mut n = 0;
     while n < 256 {
-        let (h, t, o) = ((n / 100) as u8 + b'0', (n / 10 % 10) as u8 + b'0', (n % 10) as u8 + b'0');
+        let (h, t, o) = ((n / 100) as u64, n / 10 % 10, n % 10);
+        let (h, t, o) = (h + b'0' as u64, t as u64 + b'0' as u64, o as u64 + b'0' as u64);
         table[n] = if n >= 100 {
-            ([h, t, o, b'.'], 3)
+            h | t << 8 | o << 16 | DOT << 24 | 32 << 32
         } else if n >= 10 {
-            ([t, o, b'.', 0], 2)
+            t | o << 8 | DOT << 16 | 24 << 32
         } else {
-            ([o, b'.', 0, 0], 1)
+            o | DOT << 8 | 16 << 32
         };
+        n += 1;
+    }
+    table
+};
+const DOT: u64 = b'.' as u64;
+
+/// Decimal text of the numbers that lengths mostly are, and in the highest octet how many digits that are.
+pub(super) static LENGTHS: [u64; 2048] = {
+    let mut table = [0; 2048];
+    let mut n = 0;
+    while n < table.len() {
+        let (mut text, mut digits, mut rest) = (0, 0, n);
+        while digits == 0 || rest > 0 {
+            text = (text << 8) + (rest % 10) as u64 + b'0' as u64;
+            digits += 1;
+            rest /= 10;
+        }
+        table[n] = text | digits << 56;
         n += 1;
     }
     table
@@ -32,13 +51,13 @@ pub(super) static DIGITS: [u32; 10_000] = {
 
 /// Two hexadecimal digits of each octet.
 pub(super) static HEX_LOWER: [[u8; 2]; 256] = hex(b"0123456789abcdef");
-/// The same in capitals with dashes behind, as MAC addresses have them.
-pub(super) static HEX_MAC: [[u8; 4]; 256] = {
+/// The same in capitals with a dash behind, as MAC addresses have them, in the lowest octets of a word.
+pub(super) static HEX_MAC: [u32; 256] = {
     let pairs = hex(b"0123456789ABCDEF");
-    let mut table = [[b'-'; 4]; 256];
+    let mut table = [0; 256];
     let mut n = 0;
     while n < 256 {
-        table[n] = [pairs[n][0], pairs[n][1], b'-', b'-'];
+        table[n] = u32::from_le_bytes([pairs[n][0], pairs[n][1], b'-', 0]);
         n += 1;
     }
     table
@@ -94,7 +113,7 @@ const fn flag_arrays<const FLAGS: usize, const ENTRIES: usize, const N: usize>(
 }
 
 /// TCP flags: FIN is the lowest bit, AE the ninth.
-pub(super) static TCP_FLAGS: [([u8; 58], u8); 512] =
+pub(super) static TCP_FLAGS: [([u8; 64], u8); 512] =
     flag_arrays(["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ae"]);
 
 /// IPv4 flags: MF is the lowest bit, then DF, then the reserved one (RFC 791).
@@ -106,7 +125,7 @@ mod tests {
 
     #[test]
     fn flags_are_json_arrays() {
-        let text = |(text, len): &([u8; 58], u8)| String::from_utf8(text[..usize::from(*len)].to_vec()).unwrap();
+        let text = |(text, len): &([u8; 64], u8)| String::from_utf8(text[..usize::from(*len)].to_vec()).unwrap();
         assert_eq!(text(&TCP_FLAGS[0]), "[],");
         assert_eq!(text(&TCP_FLAGS[0x12]), r#"["syn","ack"],"#);
         assert_eq!(text(&TCP_FLAGS[0x1ff]), r#"["fin","syn","rst","psh","ack","urg","ece","cwr","ae"],"#);

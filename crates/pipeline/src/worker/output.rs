@@ -92,7 +92,7 @@ impl Output {
     }
 
     /// Writes one frame's record. `false` if there is no place for it any more: then the worker has to end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn record(&mut self, frame: &Frame<'_>, control: &Control, now: Instant) -> bool {
         if !control.take_one() {
             return false;
@@ -109,14 +109,15 @@ impl Output {
                 }
             }
         };
-        self.layers.read(frame);
-        let len = self.encoder.write(room, frame, &self.layers);
+        let record = self.encoder.begin(room, frame);
+        let headers = self.layers.headers(frame);
+        let len = record.write(frame, &headers);
+        self.pending.undecodable += u64::from(headers.problem().is_some());
         if let Some(open) = &mut self.open {
             open.commit(len, frame.timestamp);
         }
         self.pending.processed += 1;
         self.pending.octets += u64::from(frame.wire_len);
-        self.pending.undecodable += u64::from(self.layers.found.problem.is_some());
         true
     }
 

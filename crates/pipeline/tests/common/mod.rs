@@ -27,8 +27,7 @@ const GARBAGE: u8 = b'\\';
 /// The record as it is written, with the layers of the frame before it still in place.
 pub(crate) fn write(encoder: &mut Encoder, layers: &mut Layers, frame: &Frame<'_>) -> Vec<u8> {
     let mut room = [GARBAGE; MAX_RECORD];
-    layers.read(frame);
-    let len = encoder.write(&mut room, frame, layers);
+    let len = encoder.begin(&mut room, frame).write(frame, &layers.headers(frame));
     assert!(len < MAX_RECORD, "a record of {len} octets");
     room[..len].to_vec()
 }
