@@ -12,7 +12,7 @@ use crate::fanout::Group;
 use crate::options::Options;
 use crate::program;
 use crate::sys::mmap::Ring;
-use crate::sys::socket::{KernelStats, PacketSocket, RingRequest};
+use crate::sys::socket::{PacketSocket, RingRequest};
 use crate::sys::{control, socket};
 
 /// What all queues of one [`open`](crate::open) share.
@@ -124,10 +124,8 @@ impl Port {
     }
 
     /// Accepts nothing from now on. When this returns, all that was accepted is in the ring or counted as dropped.
-    pub(crate) fn refuse(&self) -> Result<(), CaptureError> {
-        self.socket
-            .attach(&program::reject_all())
-            .map_err(|e| system("attaching the filter that ends the capture", e))?;
+    pub(crate) fn refuse(socket: &PacketSocket) -> Result<(), CaptureError> {
+        socket.attach(&program::reject_all()).map_err(|e| system("attaching the filter that ends the capture", e))?;
         if !socket::wait_for_receive_paths() {
             // No such barrier on this kernel: a receive path is through after far less than this.
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -135,14 +133,7 @@ impl Port {
         Ok(())
     }
 
-    /// The kernel's counters since the last call.
-    pub(crate) fn statistics(&mut self) -> Result<KernelStats, CaptureError> {
-        let stats = self.socket.statistics().map_err(|e| system("reading PACKET_STATISTICS", e))?;
-        self.accepted += u64::from(stats.packets.saturating_sub(stats.drops));
-        Ok(stats)
-    }
-
-    /// Whether every frame that the kernel had put into the ring, as of the last [`statistics`](Self::statistics), was lent.
+    /// Whether every frame that the kernel had put into the ring, as of the statistics read last, was lent.
     pub(crate) fn drained(&self) -> bool {
         self.received >= self.accepted
     }

@@ -2,22 +2,24 @@
 //!
 //! Knows the port, not how it was set up. What happens to the interface is in `queue/link.rs`.
 
+mod books;
 mod link;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capture::{
-    CaptureError, Count, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, QueueStats, Readiness,
-    RxBatch, RxQueue, Timestamp, VlanTag,
+    CaptureError, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, QueueStats, Readiness, RxBatch,
+    RxQueue, Timestamp, VlanTag,
 };
 
 use crate::nic::NicLoss;
 use crate::port::{Plan, Port, system};
-use crate::sys::block::{Cursor, Damaged};
+use crate::sys::block::Cursor;
 use crate::sys::mmap::Loan;
 use crate::sys::socket::Polled;
 use crate::watch::{Link, Watch};
+use books::{Books, Counters, End};
 
 /// One receive queue of an interface: a socket with a ring of its own, read by one thread.
 ///
@@ -36,9 +38,7 @@ pub struct Queue {
     /// Of the first queue of the interface.
     nic: Option<NicLoss>,
     watch: Watch,
-    /// When a deleted interface's ring, or a stopped queue, is given up even if frames seem to be missing.
-    deadline: Option<Instant>,
-    stopped: bool,
+    end: End,
     ended: bool,
 }
 
@@ -51,22 +51,11 @@ struct Constants {
     longest: u32,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
-    received: u64,
-    damaged: u64,
-    damage_logged: u64,
-    super_frames: u64,
-    offered: u64,
-    dropped: u64,
-    freezes: u64,
-}
-
 /// A filled block of the ring, on loan. Gives it back to the kernel when dropped.
 pub struct Batch<'q> {
     loan: Loan<'q>,
     cursor: Cursor,
-    counters: &'q mut Counters,
+    books: Books<'q>,
     constants: Constants,
 }
 
@@ -86,19 +75,8 @@ impl Queue {
         let constants = Constants { interface: InterfaceIndex(0), link_type, longest: u32::MAX };
         let watch = Watch::new(Instant::now());
         let counters = Counters::default();
-        let mut queue = Self {
-            plan,
-            number,
-            port,
-            interfaces,
-            constants,
-            counters,
-            nic,
-            watch,
-            deadline: None,
-            stopped: false,
-            ended: false,
-        };
+        let mut queue =
+            Self { plan, number, port, interfaces, constants, counters, nic, watch, end: End::default(), ended: false };
         queue.look(Instant::now());
         queue
     }
@@ -108,19 +86,16 @@ impl Queue {
         self.plan.options.block_timeout * 10 + Duration::from_secs(1)
     }
 
-    /// Adds up what the kernel clears when it is read.
-    fn read_statistics(&mut self) -> Result<(), CaptureError> {
-        let stats = self.port.statistics()?;
-        self.counters.offered += u64::from(stats.packets);
-        self.counters.dropped += u64::from(stats.drops);
-        self.counters.freezes += u64::from(stats.freezes);
-        Ok(())
+    fn books(&mut self) -> Books<'_> {
+        let patience = self.patience();
+        let Self { port, counters, nic, end, .. } = self;
+        Books { socket: &port.socket, accepted: &mut port.accepted, counters, nic, end, patience }
     }
 
     /// Whether a stopped queue has lent all, or waited long enough for it.
     fn is_over(&mut self, now: Instant) -> Result<bool, CaptureError> {
-        self.read_statistics()?;
-        let late = self.deadline.is_none_or(|deadline| now >= deadline);
+        self.books().read_statistics()?;
+        let late = self.end.deadline.is_none_or(|deadline| now >= deadline);
         // Statistics first: a block that is handed over later holds only frames that the statistics know.
         if self.port.ring.ready() || !(self.port.drained() || late) {
             return Ok(false);
@@ -164,11 +139,14 @@ impl RxQueue for Queue {
         if now >= self.watch.next {
             self.look(now);
         }
-        let Some(loan) = self.port.ring.lend() else { return Ok(None) };
+        let patience = self.patience();
+        let Self { port: Port { ring, socket, received, accepted, .. }, counters, nic, end, .. } = self;
+        let Some(loan) = ring.lend() else { return Ok(None) };
         let cursor = Cursor::new(loan.octets());
-        self.port.received += u64::from(cursor.remaining());
-        self.counters.received += u64::from(cursor.remaining());
-        Ok(Some(Batch { loan, cursor, counters: &mut self.counters, constants }))
+        *received += u64::from(cursor.remaining());
+        counters.received += u64::from(cursor.remaining());
+        let books = Books { socket, accepted, counters, nic, end, patience };
+        Ok(Some(Batch { loan, cursor, books, constants }))
     }
 
     /// A signal ends the sleep early, as [`Readiness::TimedOut`].
@@ -182,7 +160,7 @@ impl RxQueue for Queue {
             if self.port.ring.ready() {
                 return Ok(Readiness::Ready);
             }
-            if self.stopped && self.is_over(now)? {
+            if self.end.stopped && self.is_over(now)? {
                 self.ended = true;
                 continue;
             }
@@ -195,12 +173,12 @@ impl RxQueue for Queue {
                 return Ok(Readiness::TimedOut);
             }
             let mut pause = left.min(self.watch.next.saturating_duration_since(now).max(Duration::from_millis(1)));
-            if self.stopped {
+            if self.end.stopped {
                 pause = pause.min(self.plan.options.block_timeout);
             }
             let polled = self.sleep(pause)?;
             now = Instant::now();
-            let early = now - start < timeout && now < self.watch.next && !self.stopped;
+            let early = now - start < timeout && now < self.watch.next && !self.end.stopped;
             if polled == Polled::Nothing && early {
                 return Ok(Readiness::TimedOut);
             }
@@ -211,31 +189,16 @@ impl RxQueue for Queue {
     /// some milliseconds. Batches then go on until the last frame.
     fn stop(&mut self) -> Result<(), CaptureError> {
         self.port.ring.take_back();
-        if self.stopped {
-            return Ok(());
-        }
-        // Even if the kernel refuses: the deadline ends the queue.
-        self.stopped = true;
-        self.deadline = Some(Instant::now() + self.patience());
-        self.port.refuse()
+        self.books().stop()
     }
 
     fn stats(&mut self) -> Result<QueueStats, CaptureError> {
         self.port.ring.take_back();
-        self.read_statistics()?;
         let now = Instant::now();
         if now >= self.watch.next {
             self.look(now);
         }
-        Ok(QueueStats {
-            offered: Count::Exact(self.counters.offered),
-            received: self.counters.received,
-            ring_dropped: Count::Exact(self.counters.dropped),
-            nic_dropped: self.nic.as_mut().map_or(Count::Exact(0), NicLoss::count),
-            damaged: self.counters.damaged,
-            freezes: Count::Exact(self.counters.freezes),
-            super_frames: self.counters.super_frames,
-        })
+        self.books().stats()
     }
 
     fn interfaces(&self) -> &[Interface] {
@@ -254,9 +217,17 @@ impl RxBatch for Batch<'_> {
         Frames {
             block: self.loan.octets(),
             cursor: &mut self.cursor,
-            counters: self.counters,
+            counters: self.books.counters,
             constants: self.constants,
         }
+    }
+
+    fn stats(&mut self) -> Result<QueueStats, CaptureError> {
+        self.books.stats()
+    }
+
+    fn stop(&mut self) -> Result<(), CaptureError> {
+        self.books.stop()
     }
 }
 
@@ -289,13 +260,5 @@ impl<'b> Iterator for Frames<'b> {
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, Some(self.cursor.remaining() as usize))
-    }
-}
-
-impl Counters {
-    #[cold]
-    fn damage<T>(&mut self, Damaged(frames): Damaged) -> Option<T> {
-        self.damaged += u64::from(frames);
-        None
     }
 }

@@ -60,6 +60,21 @@ pub trait RxBatch {
     /// Iterates over the frames, in the order of their arrival. Called again, it goes on where the last iterator stopped:
     /// a worker may pause in the middle of a batch.
     fn frames(&mut self) -> Self::Frames<'_>;
+
+    /// [`RxQueue::stats`] while the batch is out: a worker that has to wait in the middle of a batch keeps its account up to date.
+    ///
+    /// # Errors
+    /// As for the queue.
+    fn stats(&mut self) -> Result<QueueStats, CaptureError>;
+
+    /// [`RxQueue::stop`] while the batch is out, for queues to which frames come by themselves: those that come later are not accepted.
+    /// The queue has to be stopped all the same.
+    ///
+    /// # Errors
+    /// As for the queue.
+    fn stop(&mut self) -> Result<(), CaptureError> {
+        Ok(())
+    }
 }
 
 /// What [`RxQueue::wait`] found.

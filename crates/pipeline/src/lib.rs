@@ -5,9 +5,10 @@
 
 pub mod batch;
 pub mod dissect;
+#[cfg(not(loom))]
+pub mod glimpse;
 pub mod handoff;
 pub mod ledger;
-
 pub mod pool;
 pub mod record;
 pub mod schema;

@@ -106,6 +106,12 @@ impl Pool {
         &self.home
     }
 
+    /// Buffers that are neither here nor home: with sinks, or being filled.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.allocated - self.free.len() - self.home.lock().len()
+    }
+
     /// A free buffer; `None` if all are under way: the sinks are slower than the wire.
     pub fn take(&mut self) -> Option<Buffer> {
         if self.free.is_empty() {

@@ -5,9 +5,10 @@
 mod control;
 mod output;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use capture::{CaptureError, Count, Frame, Readiness, RxBatch, RxQueue};
+use capture::{CaptureError, Frame, Readiness, RxBatch, RxQueue};
 
 pub use control::Control;
 pub use output::{Lane, Output};
@@ -40,34 +41,29 @@ impl<F: FnMut(&Frame<'_>) -> bool> Matcher for F {
     }
 }
 
-/// Runs until the queue has ended, or `control` says so. Whatever happens, the counters are final when it returns.
+/// Runs until the queue has ended, or `control` says so. Whatever happens, the counters are final when it returns or panics.
 ///
 /// After [`Control::stop`] the queue accepts nothing new and what it holds is still delivered; after [`Control::abort`] what was
 /// not yet looked at is counted as abandoned.
 ///
 /// # Errors
 /// What the queue said when it could not go on. All frames it had lent before were processed.
+///
+/// # Panics
+/// If queue or matcher does.
 pub fn run<Q: RxQueue>(
     queue: &mut Q,
     matcher: &mut impl Matcher,
     output: &mut Output,
     control: &Control,
 ) -> Result<(), CaptureError> {
-    let result = receive(queue, matcher, output, control);
+    // A panic is passed on, but first what was captured is handed over and all is accounted for: nothing of it is half-done,
+    // for a record counts once it is committed.
+    let result = catch_unwind(AssertUnwindSafe(|| receive(queue, matcher, output, control)));
     output.finish();
-    if let Ok(mut stats) = queue.stats() {
-        // Not drained: what the ring had accepted and never lent is abandoned like what was lent and not looked at. (From a
-        // queue that was drained nothing may be missing: then the ledger has to show it.)
-        if (result.is_err() || control.aborting())
-            && let (Count::Exact(offered), Count::Exact(dropped)) = (stats.offered, stats.ring_dropped)
-        {
-            stats.received = stats.received.max(offered.saturating_sub(dropped));
-        }
-        output.counters().set_stats(stats);
-        // What the queue lent and nobody looked at; a queue that works lends nothing after its end.
-        output.abandon_rest(stats.received.saturating_sub(stats.damaged));
-    }
-    result
+    let drained = matches!(result, Ok(Ok(()))) && !control.aborting();
+    output.account(catch_unwind(AssertUnwindSafe(|| queue.stats())).ok().and_then(Result::ok), drained);
+    result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn receive<Q: RxQueue>(
@@ -94,7 +90,9 @@ fn receive<Q: RxQueue>(
         output.learn(queue.interfaces());
         if let Some(mut batch) = queue.next_batch()? {
             now = Instant::now();
-            process(&mut batch, matcher, output, control, now);
+            let result = process(&mut batch, matcher, output, control, now);
+            output.count();
+            result?;
         } else {
             let readiness = queue.wait(output.time_to_close(now).min(TICK))?;
             now = Instant::now();
@@ -107,13 +105,29 @@ fn receive<Q: RxQueue>(
 }
 
 #[inline]
-fn process(batch: &mut impl RxBatch, matcher: &mut impl Matcher, output: &mut Output, control: &Control, now: Instant) {
-    for frame in batch.frames() {
-        if !matcher.matches(&frame) {
-            output.filtered();
-        } else if !output.record(&frame, control, now) {
-            break;
+fn process(
+    batch: &mut impl RxBatch,
+    matcher: &mut impl Matcher,
+    output: &mut Output,
+    control: &Control,
+    now: Instant,
+) -> Result<(), CaptureError> {
+    loop {
+        let mut frames = batch.frames();
+        // Room before the frame: while there is none the batch can be asked for its counters, which no frame may outlive.
+        while output.has_room() {
+            let Some(frame) = frames.next() else { return Ok(()) };
+            if !matcher.matches(&frame) {
+                output.filtered();
+            } else if control.take_one() {
+                output.record(&frame);
+            } else {
+                return Ok(());
+            }
+        }
+        drop(frames);
+        if !output.make_room(batch, control, now)? {
+            return Ok(());
         }
     }
-    output.count();
 }

@@ -11,7 +11,7 @@ use shipper::SinkConfig;
 
 use crate::cli::{LiveArgs, RunArgs};
 use crate::config::options::{ConfigFile, FilterOptions, LogOptions};
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::settings::{self, LedgerSettings, OutputSettings};
 use crate::{Failure, config, logging};
 
@@ -36,13 +36,12 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     if !output.require_sinks {
         try_sinks(output.sinks.clone()).map_err(Failure::Setup)?;
     }
-    let pinning = !config.capture.no_pinning.unwrap_or(false);
+    let cores = if config.capture.no_pinning.unwrap_or(false) { Vec::new() } else { session::cores() };
     let count = args.count.map(|count| count.get());
     let mut session = Session::start(output, queues.len(), count, args.show).map_err(Failure::Setup)?;
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     for (n, queue) in queues.into_iter().enumerate() {
         // More queues than cores share them evenly.
-        let core = pinning.then_some(n % cores);
+        let core = n.checked_rem(cores.len()).map(|nth| cores[nth]);
         session.spawn(queue, pipeline::worker::Everything, core).map_err(Failure::Setup)?;
     }
     let account = session.ledger.clone();

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use capture::{CaptureError, RxQueue};
+use pipeline::glimpse::Glimpse;
 use pipeline::ledger::{Ledger, SinkReport};
 use pipeline::pool::Pool;
 use pipeline::record::Encoder;
 use pipeline::worker::{self, Control, Lane, Matcher, Output};
 use shipper::{SinkError, SinkHandle, SinkState, Workers};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::config::options::Summary;
@@ -26,7 +27,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// What the watching thread is told.
 enum Event {
     Signal(i32),
-    WorkerEnded(Result<(), CaptureError>),
+    /// A worker's result, and its queue: closed when all have ended. If it were closed before, its fanout group would send its flows
+    /// to a queue that may still be accepting.
+    WorkerEnded(Result<(), CaptureError>, Box<dyn Send>),
 }
 
 /// A process's work: from queues to sinks.
@@ -36,9 +39,13 @@ pub(crate) struct Session {
     sinks: Vec<SinkHandle>,
     /// For each worker that is not started yet, its lanes.
     lanes: Vec<Vec<Lane>>,
+    /// For the live view.
+    glimpse: Option<Glimpse>,
     output: OutputSettings,
     workers: Vec<JoinHandle<()>>,
     buffers: usize,
+    /// There was a signal.
+    signalled: bool,
     sender: Sender<Event>,
     events: Receiver<Event>,
 }
@@ -97,10 +104,9 @@ impl Session {
             }
             sinks.push(handle);
         }
-        if show {
-            for (lanes, lane) in lanes.iter_mut().zip(show::start(&ledger, workers, buffers)?) {
-                lanes.push(lane);
-            }
+        let glimpse = show.then(Glimpse::default);
+        if let Some(glimpse) = &glimpse {
+            show::start(&ledger, glimpse.clone())?;
         }
         let (sender, events) = mpsc::channel();
         watch_signals(sender.clone())?;
@@ -110,9 +116,11 @@ impl Session {
             control: Arc::new(Control::new(count)),
             sinks,
             lanes,
+            glimpse,
             output,
             workers: Vec::new(),
             buffers,
+            signalled: false,
             sender,
             events,
         })
@@ -132,6 +140,9 @@ impl Session {
         let pool = Pool::new(self.buffers, self.output.batch_octets);
         let lanes = self.lanes.pop().unwrap_or_default();
         let mut output = Output::new(encoder, pool, lanes, counters, id, self.output.batch_age);
+        if let Some(glimpse) = &self.glimpse {
+            output = output.with_glimpse(glimpse.clone());
+        }
         let (control, sender) = (Arc::clone(&self.control), self.sender.clone());
         let thread = thread::Builder::new().name(format!("rt-worker-{id}")).spawn(move || {
             if let Some(core) = core {
@@ -141,7 +152,7 @@ impl Session {
             let result = catch_unwind(work)
                 .unwrap_or_else(|_| Err(CaptureError::Unsupported(format!("worker {id} panicked; please report it"))));
             drop(output); // the sinks learn that nothing more comes
-            let _ = sender.send(Event::WorkerEnded(result)); // received as long as the session lives
+            let _ = sender.send(Event::WorkerEnded(result, Box::new(queue))); // received as long as the session lives
         });
         self.workers.push(thread.context("cannot start a thread")?);
         Ok(())
@@ -159,6 +170,7 @@ impl Session {
         let mut next_report = ledger.interval.map(|interval| start + interval);
         let mut deadline = None;
         let mut running = self.workers.len();
+        let mut ended = Vec::new();
         let mut outcome = Outcome::default();
         while running > 0 {
             let due =
@@ -166,16 +178,10 @@ impl Session {
             let next = due.into_iter().flatten().min();
             let wait = next.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
             match self.events.recv_timeout(wait) {
-                Ok(Event::Signal(signal)) if deadline.is_none() => {
-                    tracing::info!("{}: delivering what was captured; once more to stop at once", signal_name(signal));
-                    self.control.stop();
-                }
-                Ok(Event::Signal(_)) => {
-                    outcome.aborted = true;
-                    self.abort();
-                }
-                Ok(Event::WorkerEnded(result)) => {
+                Ok(Event::Signal(signal)) => self.on_signal(signal, &mut outcome),
+                Ok(Event::WorkerEnded(result, queue)) => {
                     running -= 1;
+                    ended.push(queue);
                     if let Err(error) = result {
                         outcome.problems.push(explain(&error.into()));
                         self.control.stop(); // the others have no reason to go on without it
@@ -203,6 +209,7 @@ impl Session {
             }
             tick(&self.ledger);
         }
+        drop(ended);
         self.finish(deadline, &mut outcome, &mut tick);
         outcome
     }
@@ -215,9 +222,10 @@ impl Session {
         let deadline = deadline.unwrap_or_else(|| Instant::now() + self.output.drain_timeout);
         self.sinks.iter().for_each(|sink| sink.begin_drain(deadline));
         while self.sinks.iter().any(|sink| sink.state() < SinkState::Settled) && Instant::now() < deadline {
-            if let Ok(Event::Signal(_)) = self.events.recv_timeout(Duration::from_millis(10)) {
-                outcome.aborted = true;
-                self.abort();
+            if let Ok(Event::Signal(signal)) = self.events.recv_timeout(Duration::from_millis(10)) {
+                self.on_signal(signal, outcome);
+            }
+            if outcome.aborted {
                 break;
             }
             tick(&self.ledger);
@@ -235,8 +243,17 @@ impl Session {
         }
     }
 
-    fn abort(&self) {
-        tracing::warn!("stopping at once; what is not delivered is lost");
+    /// The first signal drains, even if something else has begun to; the second ends at once. SIGUSR1 asks for the account.
+    fn on_signal(&mut self, signal: i32, outcome: &mut Outcome) {
+        if signal == SIGUSR1 {
+            return tell(self.ledger.report(false));
+        }
+        if !std::mem::replace(&mut self.signalled, true) {
+            tracing::info!("{}: delivering what was captured; once more to stop at once", signal_name(signal));
+            return self.control.stop();
+        }
+        tracing::warn!("{}: stopping at once; what is not delivered is lost", signal_name(signal));
+        outcome.aborted = true;
         self.control.abort();
         self.sinks.iter().for_each(SinkHandle::abort);
     }
@@ -249,11 +266,12 @@ impl Session {
 
 /// Signals become events.
 fn watch_signals(sender: Sender<Event>) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
+    // SIGXFSZ only so that it does not end the process: the write that met the limit on file sizes gives an error, too.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXFSZ]).context("cannot watch for signals")?;
     thread::Builder::new()
         .name("rt-signals".to_owned())
         .spawn(move || {
-            for signal in signals.forever() {
+            for signal in signals.forever().filter(|&signal| signal != SIGXFSZ) {
                 if sender.send(Event::Signal(signal)).is_err() {
                     return;
                 }
@@ -264,7 +282,22 @@ fn watch_signals(sender: Sender<Event>) -> Result<()> {
 }
 
 fn signal_name(signal: i32) -> &'static str {
-    if signal == SIGINT { "SIGINT" } else { "SIGTERM" }
+    match signal {
+        SIGINT => "SIGINT",
+        SIGHUP => "SIGHUP",
+        _ => "SIGTERM",
+    }
+}
+
+/// The cores that this process may use.
+pub(crate) fn cores() -> Vec<usize> {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
+        Err(error) => {
+            tracing::warn!("the cores that may be used are not known ({error}): workers are not pinned");
+            Vec::new()
+        }
+    }
 }
 
 fn pin(core: usize) {

@@ -1,43 +1,27 @@
-//! The live view of `run --show`: a sink of this process's own that looks at batches and writes a few lines a second to
-//! standard error.
+//! The live view of `run --show`: a few lines a second on standard error. Nothing waits for it, however slowly that is read.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use pipeline::handoff::{Doorbell, LaneReceiver, lane};
-use pipeline::ledger::{Ledger, SinkCounters};
-use pipeline::worker::Lane;
+use pipeline::glimpse::Glimpse;
+use pipeline::ledger::Ledger;
 use serde_json::Value;
 
 use crate::tell;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Records looked at in an interval; all are counted.
-const SAMPLE: usize = 500;
 /// Records shown in an interval.
 const SHOWN: usize = 5;
 
-/// Starts the view; gives the lanes of `workers` workers, each for `buffers` batches.
-pub(crate) fn start(ledger: &Arc<Ledger>, workers: usize, buffers: usize) -> Result<Vec<Lane>> {
-    let counters = ledger.add_sink("show");
-    let (ready, started) = mpsc::sync_channel(1);
-    let (of_thread, watched) = (Arc::clone(&counters), Arc::downgrade(ledger));
-    thread::Builder::new()
-        .name("rt-show".to_owned())
-        .spawn(move || {
-            let bell = Doorbell::for_this_thread();
-            let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| lane(buffers, bell.clone())).unzip();
-            if ready.send(senders).is_ok() {
-                View::default().run(receivers, &bell, &of_thread, &watched);
-            }
-        })
-        .context("cannot start a thread")?;
-    let senders = started.recv().context("the live view did not start")?;
-    Ok(senders.into_iter().map(|sender| Lane { sender, counters: Arc::clone(&counters) }).collect())
+/// Starts the view of what is shown to `glimpse`. It ends with the ledger.
+pub(crate) fn start(ledger: &Arc<Ledger>, glimpse: Glimpse) -> Result<()> {
+    let watched = Arc::downgrade(ledger);
+    let view = move || View::default().run(&glimpse, &watched);
+    thread::Builder::new().name("rt-show".to_owned()).spawn(view).context("cannot start a thread")?;
+    Ok(())
 }
 
 /// What was seen in this interval.
@@ -51,28 +35,18 @@ struct View {
 }
 
 impl View {
-    fn run(mut self, mut lanes: Vec<LaneReceiver>, bell: &Doorbell, counters: &SinkCounters, ledger: &Weak<Ledger>) {
+    fn run(mut self, glimpse: &Glimpse, ledger: &Weak<Ledger>) {
         let mut last = Instant::now();
-        while !lanes.iter().all(LaneReceiver::is_finished) {
-            for lane in &mut lanes {
-                while let Some(batch) = lane.receive() {
-                    batch.records().for_each(|record| self.look(record));
-                    counters.delivered(batch.len() as u64, batch.as_json_array().len() as u64);
-                }
-            }
-            if last.elapsed() >= INTERVAL {
-                self.print(ledger, last.elapsed());
-                last = Instant::now();
-            }
-            let idle = || lanes.iter().any(|lane| !lane.is_empty()) || lanes.iter().all(LaneReceiver::is_finished);
-            bell.sleep(INTERVAL.saturating_sub(last.elapsed()), idle);
+        loop {
+            thread::sleep(INTERVAL);
+            let Some(ledger) = ledger.upgrade() else { return };
+            glimpse.take().split(|&octet| octet == b'\n').for_each(|record| self.look(record));
+            self.print(&ledger, last.elapsed());
+            last = Instant::now();
         }
     }
 
     fn look(&mut self, record: &[u8]) {
-        if self.sampled == SAMPLE {
-            return;
-        }
         let Ok(record) = serde_json::from_slice::<Value>(record) else { return };
         self.sampled += 1;
         let network = &record["network"];
@@ -83,8 +57,7 @@ impl View {
         }
     }
 
-    fn print(&mut self, ledger: &Weak<Ledger>, time: Duration) {
-        let Some(ledger) = ledger.upgrade() else { return };
+    fn print(&mut self, ledger: &Ledger, time: Duration) {
         let frames = ledger.report(false).frames;
         let per_second = |n: u64| n as f64 / time.as_secs_f64();
         let (packets, bits) =

@@ -42,8 +42,8 @@ fn flooded<T>(lan: &Lan, shape: &FrameShape, task: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn int_and_term_deliver_what_was_captured() {
-    for (signal, says) in [("INT", "SIGINT"), ("TERM", "SIGTERM")] {
+fn int_term_and_hup_deliver_what_was_captured() {
+    for (signal, says) in [("INT", "SIGINT"), ("TERM", "SIGTERM"), ("HUP", "SIGHUP")] {
         let lan = Lan::silent();
         // A batch that is neither full nor old when the signal comes.
         let running = lan.run(&["--batch-age", "60s"]);
@@ -76,6 +76,63 @@ fn a_second_signal_stops_at_once_and_says_what_is_lost() {
     assert_eq!(ledger.sink("kafka://")["reasons"]["aborted"], 1000);
     assert_eq!(ledger.delivered("stdout:"), 1000, "the other sink has them all");
     assert_each_once(&done.records(), 1000);
+}
+
+#[test]
+fn the_first_signal_does_not_end_a_drain_that_has_begun_without_one() {
+    let lan = Lan::silent();
+    let broker = dead_broker();
+    let running = lan.run(&["--to", &broker, "--duration", "1s", "--drain-timeout", "4s"]);
+    lan.send(&distinct(), 100);
+    thread::sleep(Duration::from_millis(2_000));
+    running.signal("TERM");
+    let begin = Instant::now();
+    let done = running.finish().expect(1).says(&["once more to stop at once", "100 records were not delivered"]);
+    assert!(begin.elapsed() > Duration::from_millis(1_500), "{:?}", begin.elapsed());
+    assert_eq!(done.ledger().sink("kafka://")["reasons"]["drain_timeout"], 100);
+}
+
+#[test]
+fn usr1_prints_the_account_and_capture_goes_on() {
+    let lan = Lan::silent();
+    let running = lan.run(&["--to", "null:"]);
+    lan.send(&distinct(), 100);
+    thread::sleep(Duration::from_millis(1_500));
+    running.signal("USR1");
+    running.wait_for("received 100 = filtered 0 + processed 100");
+    lan.send(&distinct(), 100);
+    let done = running.interrupt().expect(0);
+    assert_eq!(done.ledger().delivered("null:"), 200);
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_an_error_of_the_sink_and_not_the_end() {
+    let lan = Lan::silent();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("records.ndjson");
+    let mut command = std::process::Command::new("prlimit");
+    command.args([
+        "--fsize=262144",
+        "--",
+        env!("CARGO_BIN_EXE_ringtap"),
+        "run",
+        "-i",
+        "tap0",
+        "--summary",
+        "json",
+        "--to",
+    ]);
+    command.arg(format!("file://{}", file.display()));
+    let running = start_command(Some(&lan.sensor), command);
+    running.wait_for("capturing on tap0 ");
+    lan.send(&distinct(), 1_000);
+    thread::sleep(Duration::from_millis(500));
+    running.signal("INT");
+    let done = running.finish().expect(1);
+    let ledger = done.ledger();
+    let (delivered, on_disk) = (ledger.delivered("file://"), fs::read_to_string(&file).unwrap().lines().count());
+    assert_eq!(delivered, on_disk as u64);
+    assert!(delivered < 1_000, "{delivered}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Queue {
             self.rename(name);
         }
         if change == Change::WasDeleted {
-            self.deadline = Some(self.deadline.unwrap_or_else(|| now + self.patience()));
+            self.end.deadline = Some(self.end.deadline.unwrap_or_else(|| now + self.patience()));
         }
         self.tell(change);
     }
@@ -55,12 +55,13 @@ impl Queue {
 
     /// Opens a port on the interface that has the configured name now, once the old ring is empty.
     pub(super) fn reopen_if_deleted(&mut self, now: Instant) -> Result<(), CaptureError> {
-        if self.watch.link != Link::Deleted || self.stopped || self.port.ring.ready() {
+        if self.watch.link != Link::Deleted || self.end.stopped || self.port.ring.ready() {
             return Ok(());
         }
         // The old interface's frames first: deleted means that the kernel is through with its receive paths.
-        self.read_statistics()?;
-        if self.port.ring.ready() || !(self.port.drained() || self.deadline.is_some_and(|deadline| now >= deadline)) {
+        self.books().read_statistics()?;
+        if self.port.ring.ready() || !(self.port.drained() || self.end.deadline.is_some_and(|deadline| now >= deadline))
+        {
             return Ok(());
         }
         match self.open_port() {
@@ -86,7 +87,7 @@ impl Queue {
             nic.reopened(port.hardware.index);
         }
         self.port = port;
-        self.deadline = None;
+        self.end.deadline = None;
         self.look(now);
     }
 

@@ -1,6 +1,6 @@
 //! Loans from the read buffer.
 
-use capture::{Frame, RxBatch};
+use capture::{CaptureError, Frame, QueueStats, RxBatch};
 
 use super::format::{Format, Step};
 use super::pace::Pace;
@@ -25,6 +25,10 @@ impl RxBatch for FileBatch<'_> {
 
     fn frames(&mut self) -> FileFrames<'_> {
         self.queue.frames()
+    }
+
+    fn stats(&mut self) -> Result<QueueStats, CaptureError> {
+        Ok(self.queue.counted())
     }
 }
 

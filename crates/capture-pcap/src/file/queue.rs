@@ -156,6 +156,11 @@ impl FileQueue {
         FileFrames { format: &self.format, octets, pos, received: &mut self.received, pace: &mut self.pace }
     }
 
+    /// The packets lent so far.
+    pub(super) fn counted(&self) -> QueueStats {
+        QueueStats { offered: Count::Exact(self.received), received: self.received, ..QueueStats::ZERO }
+    }
+
     /// Ends the loan: what of it was not looked at is passed over.
     pub(super) fn take_back(&mut self) {
         if std::mem::take(&mut self.on_loan) {
@@ -339,7 +344,7 @@ impl RxQueue for FileQueue {
 
     fn stats(&mut self) -> Result<QueueStats, CaptureError> {
         self.take_back();
-        Ok(QueueStats { offered: Count::Exact(self.received), received: self.received, ..QueueStats::ZERO })
+        Ok(self.counted())
     }
 
     fn interfaces(&self) -> &[Interface] {

@@ -52,6 +52,11 @@ impl QueueCounters {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
+    /// As set last.
+    pub(crate) fn stats(&self) -> QueueStats {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Frames that a filter in user space turned away.
     pub fn filtered(&self, n: u64) {
         self.filtered.add(n);
@@ -70,9 +75,13 @@ impl QueueCounters {
         self.abandoned.add(n);
     }
 
-    /// The worker had to wait this long for a free buffer: the sinks are slower than the wire, and the ring has to hold.
-    pub fn stalled(&self, time: Duration) {
+    /// The worker has to wait for a free buffer: the sinks are slower than the wire, and the ring has to hold.
+    pub fn stalls(&self) {
         self.stalls.add(1);
+    }
+
+    /// It waited this long, or this much longer.
+    pub fn stalled(&self, time: Duration) {
         self.stalled_nanos.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 }
@@ -174,7 +183,7 @@ impl Ledger {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         // Sinks first: what workers add meanwhile is work not yet handed over.
         let sinks = sinks.iter().map(|sink| SinkReport::read(sink)).collect();
-        let queues = queues.iter().map(|queue| QueueReport::read(queue)).collect();
+        let queues = queues.iter().map(|queue| QueueReport::read(queue, last)).collect();
         Report::new(last, queues, sinks)
     }
 }

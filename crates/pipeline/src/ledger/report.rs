@@ -21,6 +21,9 @@ pub struct Frames {
     pub offered: Count,
     /// Lent by the ring.
     pub received: u64,
+    /// Taken by the ring, not yet lent. None at the end.
+    #[serde(serialize_with = "count")]
+    pub in_ring: Count,
     /// The ring was full.
     #[serde(serialize_with = "count")]
     pub ring_dropped: Count,
@@ -37,8 +40,10 @@ pub struct Frames {
     pub undecodable: u64,
     /// The ring's own bookkeeping pointed outside of it.
     pub damaged: u64,
-    /// Not looked at because the process was told to stop at once.
+    /// Not looked at because the process had to end: a second signal, the drain timeout, a limit on the number of records, an error.
     pub abandoned: u64,
+    /// Lent, and not yet looked at. None at the end.
+    pub in_work: u64,
     /// Of `received`: merged by GRO or LRO, so that sizes are not those of the wire.
     pub super_frames: u64,
     /// Times that the ring was full.
@@ -120,14 +125,16 @@ pub struct Report {
 }
 
 impl QueueReport {
-    pub(super) fn read(counters: &QueueCounters) -> Self {
+    pub(super) fn read(counters: &QueueCounters, last: bool) -> Self {
         let stats = *counters.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        Self {
+        let mut report = Self {
             interface: counters.interface.clone(),
             queue: counters.queue,
             frames: Frames {
                 offered: stats.offered + stats.nic_dropped,
                 received: stats.received,
+                in_ring: stats.offered.exact().map_or(Count::Unknown, |_| Count::Exact(0)),
+                in_work: 0,
                 ring_dropped: stats.ring_dropped,
                 nic_dropped: stats.nic_dropped,
                 filtered: counters.filtered.get(),
@@ -140,7 +147,11 @@ impl QueueReport {
                 ring_freezes: stats.freezes,
             },
             stalled: Stall { times: counters.stalls.get(), milliseconds: counters.stalled_nanos.get() / 1_000_000 },
+        };
+        if !last {
+            report.frames.catch_up();
         }
+        report
     }
 
     fn gaps(&self, gaps: &mut Vec<Gap>) {
@@ -232,12 +243,29 @@ impl Report {
 }
 
 impl Frames {
+    /// While work is going on, the queue's own counters are as old as the last look at them, up to a second. A frame that was looked
+    /// at since was received, and one that was received was offered: so the lines hold at any time, with what is under way.
+    fn catch_up(&mut self) {
+        let looked_at = self.filtered + self.processed + self.damaged + self.abandoned;
+        self.received = self.received.max(looked_at);
+        self.in_work = self.received - looked_at;
+        if let (Count::Exact(offered), Count::Exact(ring), Count::Exact(nic)) =
+            (self.offered, self.ring_dropped, self.nic_dropped)
+        {
+            let passed = self.received + ring + nic;
+            self.offered = Count::Exact(offered.max(passed));
+            self.in_ring = Count::Exact(offered.saturating_sub(passed));
+        }
+    }
+
     fn sum(queues: &[QueueReport]) -> Self {
         let exact = |get: fn(&Self) -> u64| queues.iter().map(|q| get(&q.frames)).sum();
         let counted = |get: fn(&Self) -> Count| queues.iter().map(|q| get(&q.frames)).sum();
         Self {
             offered: counted(|f| f.offered),
             received: exact(|f| f.received),
+            in_ring: counted(|f| f.in_ring),
+            in_work: exact(|f| f.in_work),
             ring_dropped: counted(|f| f.ring_dropped),
             nic_dropped: counted(|f| f.nic_dropped),
             filtered: exact(|f| f.filtered),

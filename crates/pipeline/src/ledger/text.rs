@@ -2,23 +2,28 @@
 
 use std::fmt;
 
+use capture::Count;
+
 use super::{Report, SinkReport};
 
 /// Several lines, without a line break at the end.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frames = &self.frames;
-        writeln!(
+        write!(
             f,
             "frames   offered {} = received {} + ring_dropped {} + nic_dropped {}",
             frames.offered, frames.received, frames.ring_dropped, frames.nic_dropped
         )?;
+        if frames.in_ring != Count::Exact(0) {
+            write!(f, " + in_ring {}", frames.in_ring)?;
+        }
         write!(
             f,
-            "         received {} = filtered {} + processed {}",
+            "\n         received {} = filtered {} + processed {}",
             frames.received, frames.filtered, frames.processed
         )?;
-        for (name, n) in [("damaged", frames.damaged), ("abandoned", frames.abandoned)] {
+        for (name, n) in [("damaged", frames.damaged), ("abandoned", frames.abandoned), ("in_work", frames.in_work)] {
             if n > 0 {
                 write!(f, " + {name} {n}")?;
             }

@@ -69,7 +69,8 @@ impl Head {
             self.set_sequence(sequence);
         }
         let mut nanos = time.as_nanos().wrapping_sub(self.second_start);
-        if nanos >= 1_000_000_000 {
+        // The second comparison is for the last second that the type holds: there the difference may wrap to less than a second.
+        if nanos >= 1_000_000_000 || time.as_nanos() < self.second_start {
             self.set_second(time.seconds());
             nanos = u64::from(time.subsec_nanos());
         }
@@ -191,6 +192,14 @@ mod tests {
         assert!(odd.starts_with(record["observer"]["name"].as_str().unwrap()));
         assert_eq!(record["event"]["sequence"], u64::MAX);
         assert_eq!(record["@timestamp"], "2554-07-21T23:34:33.709551615Z");
+    }
+
+    #[test]
+    fn a_time_before_the_last_second_of_all_is_written_as_it_is() {
+        let mut head = Head::new("s", "h", "eth0", 7, 1);
+        let last = parsed(&mut head, 0, Timestamp::from_nanos(u64::MAX));
+        assert_eq!(last["@timestamp"], "2554-07-21T23:34:33.709551615Z");
+        assert_eq!(parsed(&mut head, 1, Timestamp::from_nanos(5))["@timestamp"], "1970-01-01T00:00:00.000000005Z");
     }
 
     #[test]

@@ -4,17 +4,18 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use capture::{Frame, Interface};
+use capture::{CaptureError, Count, Frame, Interface, QueueStats, RxBatch};
 
-use super::Control;
+use super::{Control, STATS_INTERVAL};
 use crate::batch::OpenBatch;
 use crate::dissect::Layers;
+use crate::glimpse::Glimpse;
 use crate::handoff::LaneSender;
 use crate::ledger::{Loss, QueueCounters, SinkCounters};
 use crate::pool::{Buffer, Pool};
 use crate::record::Encoder;
 
-/// How long to wait for a free buffer before looking whether the process is to end.
+/// How long to wait for a free buffer, or for sinks that are behind, before looking around.
 const STALL_TICK: Duration = Duration::from_millis(20);
 
 /// The way to one sink, and its account.
@@ -39,6 +40,7 @@ pub struct Output {
     encoder: Encoder,
     pool: Pool,
     lanes: Vec<Lane>,
+    glimpse: Option<Glimpse>,
     counters: Arc<QueueCounters>,
     queue: u16,
     age: Duration,
@@ -65,6 +67,7 @@ impl Output {
             encoder,
             pool,
             lanes,
+            glimpse: None,
             counters,
             queue,
             age,
@@ -73,6 +76,13 @@ impl Output {
             pending: Pending::default(),
             accounted: 0,
         }
+    }
+
+    /// Shows some of what is handed over.
+    #[must_use]
+    pub fn with_glimpse(mut self, glimpse: Glimpse) -> Self {
+        self.glimpse = Some(glimpse);
+        self
     }
 
     pub(super) fn counters(&self) -> &QueueCounters {
@@ -91,63 +101,80 @@ impl Output {
         self.pending.filtered += 1;
     }
 
-    /// Writes one frame's record. `false` if there is no place for it any more: then the worker has to end.
+    /// Whether the open batch has room for one more record.
     #[inline(always)]
-    pub(super) fn record(&mut self, frame: &Frame<'_>, control: &Control, now: Instant) -> bool {
-        if !control.take_one() {
-            return false;
-        }
-        let room = match self.open.as_mut().and_then(OpenBatch::room) {
-            Some(room) => room,
-            None => {
-                if !self.open_another(control, now) {
-                    return false;
-                }
-                match self.open.as_mut().and_then(OpenBatch::room) {
-                    Some(room) => room,
-                    None => return false, // no: a new buffer has room
-                }
-            }
-        };
+    pub(super) fn has_room(&mut self) -> bool {
+        self.open.as_mut().and_then(OpenBatch::room).is_some()
+    }
+
+    /// Writes one frame's record, for which [`has_room`](Self::has_room) found room.
+    #[inline(always)]
+    pub(super) fn record(&mut self, frame: &Frame<'_>) {
+        let Some(open) = &mut self.open else { return };
+        let Some(room) = open.room() else { return };
         let record = self.encoder.begin(room, frame);
         let headers = self.layers.headers(frame);
         let len = record.write(frame, &headers);
         self.pending.undecodable += u64::from(headers.problem().is_some());
-        if let Some(open) = &mut self.open {
-            open.commit(len, frame.timestamp);
-        }
+        open.commit(len, frame.timestamp);
         self.pending.processed += 1;
         self.pending.octets += u64::from(frame.wire_len);
-        true
     }
 
-    /// Hands the full batch over and begins another, waiting for a free buffer if need be.
+    /// Hands the full batch over and begins another, waiting for a free buffer if need be. `false` if the process is to end at once.
+    ///
+    /// # Errors
+    /// What the batch of frames said when it was asked for its counters.
     #[cold]
-    fn open_another(&mut self, control: &Control, now: Instant) -> bool {
+    pub(super) fn make_room(
+        &mut self,
+        frames: &mut impl RxBatch,
+        control: &Control,
+        now: Instant,
+    ) -> Result<bool, CaptureError> {
         self.close(now);
-        let Some(buffer) = self.pool.take().or_else(|| self.wait_for_buffer(control)) else {
-            return false;
+        let buffer = match self.pool.take() {
+            Some(buffer) => buffer,
+            None => match self.wait_for_buffer(frames, control)? {
+                Some(buffer) => buffer,
+                None => return Ok(false),
+            },
         };
         self.open = Some(OpenBatch::new(buffer, self.queue, self.encoder.next_sequence(), now));
-        true
+        Ok(true)
     }
 
     /// All buffers are under way: the sinks are slower than the wire. The ring holds what arrives meanwhile, and counts what
-    /// it cannot hold.
-    fn wait_for_buffer(&mut self, control: &Control) -> Option<Buffer> {
+    /// it cannot hold. That may last, so the account is kept up to date, and the wish to stop is heard.
+    fn wait_for_buffer(
+        &mut self,
+        frames: &mut impl RxBatch,
+        control: &Control,
+    ) -> Result<Option<Buffer>, CaptureError> {
         self.count();
-        let since = Instant::now();
-        let buffer = loop {
+        self.counters.stalls();
+        let (mut then, mut stopped) = (Instant::now(), false);
+        let mut next_stats = then + STATS_INTERVAL;
+        loop {
             self.pool.wait(STALL_TICK);
+            let now = Instant::now();
+            self.counters.stalled(now - then);
+            then = now;
             if let Some(buffer) = self.pool.take() {
-                break Some(buffer);
+                return Ok(Some(buffer));
             }
             if control.aborting() {
-                break None;
+                return Ok(None);
             }
-        };
-        self.counters.stalled(since.elapsed());
-        buffer
+            if control.stopping() && !stopped {
+                stopped = true;
+                frames.stop()?;
+            }
+            if now >= next_stats {
+                self.counters.set_stats(frames.stats()?);
+                next_stats = now + STATS_INTERVAL;
+            }
+        }
     }
 
     /// Hands over what there is.
@@ -156,6 +183,9 @@ impl Output {
             return;
         };
         let records = batch.len() as u64;
+        if let Some(glimpse) = &self.glimpse {
+            glimpse.show(&batch);
+        }
         for lane in &mut self.lanes {
             lane.counters.produced(records);
             if lane.sender.send(batch.clone()).is_err() {
@@ -165,17 +195,27 @@ impl Output {
         }
     }
 
-    /// How long until the open batch is old enough to be handed over.
+    /// How long until the open batch is to be looked at again.
     pub(super) fn time_to_close(&self, now: Instant) -> Duration {
-        self.open.as_ref().map_or(self.age, |open| (open.opened() + self.age).saturating_duration_since(now))
+        let Some(open) = &self.open else { return self.age };
+        let left = (open.opened() + self.age).saturating_duration_since(now);
+        if left.is_zero() && self.sinks_are_behind() { STALL_TICK } else { left }
     }
 
-    /// Hands the open batch over if its first record has waited long enough.
+    /// Hands the open batch over if its first record has waited long enough, and the sinks would have taken it.
     #[inline]
     pub(super) fn close_if_old(&mut self, now: Instant) {
-        if self.open.as_ref().is_some_and(|open| now.duration_since(open.opened()) >= self.age) {
+        let old = self.open.as_ref().is_some_and(|open| now.duration_since(open.opened()) >= self.age);
+        if old && !self.sinks_are_behind() {
             self.close(now);
         }
+    }
+
+    /// Whether sinks hold more than half of the buffers. A batch takes a whole one, however few records it has: from here on only
+    /// full ones leave, so that the pool holds what its octets can hold, and not a few seconds of whatever came.
+    fn sinks_are_behind(&self) -> bool {
+        let with_sinks = self.pool.under_way() - usize::from(self.open.is_some());
+        2 * with_sinks > self.pool.limit()
     }
 
     /// Writes the counters of a batch of frames.
@@ -193,8 +233,21 @@ impl Output {
         self.close(Instant::now());
     }
 
-    /// Accounts for frames that the queue lent and nobody looked at.
-    pub(super) fn abandon_rest(&mut self, received: u64) {
-        self.counters.abandoned(received.saturating_sub(self.accounted));
+    /// The end of the account. `stats` are the queue's last, if it still answers; `drained` says that it lent all it had.
+    pub(super) fn account(&mut self, stats: Option<QueueStats>, drained: bool) {
+        let mut stats = stats.unwrap_or_else(|| {
+            let last = self.counters.stats();
+            // What came since they were last read is not known; what was looked at is.
+            let received = last.received.max(self.accounted + last.damaged);
+            QueueStats { offered: Count::Unknown, ring_dropped: Count::Unknown, received, ..last }
+        });
+        // Not drained: what the ring had accepted and never lent is abandoned like what was lent and not looked at. (From a
+        // queue that was drained nothing may be missing: then the ledger has to show it.)
+        if !drained && let (Count::Exact(offered), Count::Exact(dropped)) = (stats.offered, stats.ring_dropped) {
+            stats.received = stats.received.max(offered.saturating_sub(dropped));
+        }
+        self.counters.set_stats(stats);
+        // What the queue lent and nobody looked at; a queue that works lends nothing after its end.
+        self.counters.abandoned(stats.received.saturating_sub(stats.damaged).saturating_sub(self.accounted));
     }
 }

@@ -72,7 +72,10 @@ pub struct FaultQueue<Q> {
 
 /// The frames of one inner batch, spoiled.
 #[derive(Debug)]
-pub struct FaultBatch<'q>(slice::Iter<'q, OwnedFrame>);
+pub struct FaultBatch<'q> {
+    frames: slice::Iter<'q, OwnedFrame>,
+    stats: QueueStats,
+}
 
 /// Those not yet looked at.
 #[derive(Debug)]
@@ -166,7 +169,8 @@ impl<Q: RxQueue> RxQueue for FaultQueue<Q> {
             self.spoil(frame, &mut out);
         }
         self.arena = out;
-        Ok(Some(FaultBatch(self.arena.iter())))
+        let stats = self.stats()?;
+        Ok(Some(FaultBatch { frames: self.arena.iter(), stats }))
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<Readiness, CaptureError> {
@@ -207,7 +211,11 @@ impl<'q> RxBatch for FaultBatch<'q> {
         Self: 'b;
 
     fn frames(&mut self) -> FaultFrames<'_, 'q> {
-        FaultFrames(&mut self.0)
+        FaultFrames(&mut self.frames)
+    }
+
+    fn stats(&mut self) -> Result<QueueStats, CaptureError> {
+        Ok(self.stats)
     }
 }
 

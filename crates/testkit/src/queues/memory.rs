@@ -19,7 +19,10 @@ pub struct MemoryQueue {
 
 /// Some frames of a [`MemoryQueue`].
 #[derive(Debug)]
-pub struct MemoryBatch<'q>(slice::Iter<'q, OwnedFrame>);
+pub struct MemoryBatch<'q> {
+    frames: slice::Iter<'q, OwnedFrame>,
+    stats: QueueStats,
+}
 
 /// The frames of a batch that were not looked at.
 #[derive(Debug)]
@@ -57,7 +60,9 @@ impl RxQueue for MemoryQueue {
         self.batches += 1;
         let batch = left.get(..size).unwrap_or(left);
         self.position += batch.len();
-        Ok(Some(MemoryBatch(batch.iter())))
+        let offered = Count::Exact(self.frames.len() as u64);
+        let stats = QueueStats { offered, received: self.position as u64, ..QueueStats::ZERO };
+        Ok(Some(MemoryBatch { frames: batch.iter(), stats }))
     }
 
     fn wait(&mut self, _timeout: Duration) -> Result<Readiness, CaptureError> {
@@ -85,7 +90,11 @@ impl<'q> RxBatch for MemoryBatch<'q> {
         Self: 'b;
 
     fn frames(&mut self) -> MemoryFrames<'_, 'q> {
-        MemoryFrames(&mut self.0)
+        MemoryFrames(&mut self.frames)
+    }
+
+    fn stats(&mut self) -> Result<QueueStats, CaptureError> {
+        Ok(self.stats)
     }
 }
 
