@@ -50,7 +50,8 @@ pub struct FileFrames<'b> {
 impl<'b> Iterator for FileFrames<'b> {
     type Item = Frame<'b>;
 
-    #[inline]
+    // Inlined into the worker's loop, where the frame's fields then stay in registers.
+    #[inline(always)]
     fn next(&mut self) -> Option<Frame<'b>> {
         if let Format::Pcap(pcap) = self.format
             && self.pace.is_max()
