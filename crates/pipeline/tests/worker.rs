@@ -101,6 +101,7 @@ fn run(story: Story) -> Outcome {
     let ledger = Ledger::new();
     let counters = ledger.add_queue("memory0", 0);
     let sinks = [ledger.add_sink("one:"), ledger.add_sink("other:")];
+    let nowhere = ledger.add_sink("nowhere:");
     let control = Control::new(story.count);
     let aborted = AtomicBool::new(false);
     let mut random = Random::new(story.faults.seed);
@@ -119,8 +120,9 @@ fn run(story: Story) -> Outcome {
                 hand.send(sender).expect("the worker waits for it");
                 sink(bell, receiver, story, nth == 1, counters, aborted)
             }));
-            lanes.push(Lane { sender: take.recv().expect("the sink sends it"), counters: Arc::clone(counters) });
+            lanes.push(Lane { sender: Some(take.recv().expect("the sink sends it")), counters: Arc::clone(counters) });
         }
+        lanes.push(Lane { sender: None, counters: nowhere });
         let encoder = Encoder::new(Observer { name: "s".into(), hostname: "h".into(), run: 1 }, 0);
         let pool = Pool::new(story.buffers, 8192);
         let mut output = Output::new(encoder, pool, lanes, Arc::clone(&counters), 0, Duration::from_millis(5));
@@ -164,6 +166,7 @@ fn check(story: Story) {
         assert_eq!(sink.produced, frames.processed);
         assert_eq!(sink.delivered + sink.expired, frames.processed);
     }
+    assert_eq!(report.sinks[2].delivered, frames.processed, "nowhere takes all");
     if let Some(count) = story.count {
         assert!(frames.processed <= count);
     }
@@ -281,7 +284,7 @@ fn with_a_dead_sink<Q: RxQueue + Send>(
         let (control, sink, ledger) = (&control, &sink, &ledger);
         let worker = scope.spawn(move || {
             let encoder = Encoder::new(Observer { name: "s".into(), hostname: "h".into(), run: 1 }, 0);
-            let lanes = vec![Lane { sender, counters: Arc::clone(sink) }];
+            let lanes = vec![Lane { sender: Some(sender), counters: Arc::clone(sink) }];
             let mut output =
                 Output::new(encoder, Pool::new(buffers, octets), lanes, counters, 0, Duration::from_millis(5));
             worker::run(&mut queue, &mut worker::Everything, &mut output, control)
@@ -392,7 +395,7 @@ fn a_stop_is_passed_on_while_the_worker_waits_for_a_buffer() {
         let (control, of_worker) = (&control, Arc::clone(&sink));
         let worker = scope.spawn(move || {
             let encoder = Encoder::new(Observer { name: "s".into(), hostname: "h".into(), run: 1 }, 0);
-            let lanes = vec![Lane { sender, counters: of_worker }];
+            let lanes = vec![Lane { sender: Some(sender), counters: of_worker }];
             let mut output = Output::new(encoder, Pool::new(2, 8192), lanes, counters, 0, Duration::from_millis(5));
             let result = worker::run(&mut queue, &mut worker::Everything, &mut output, control);
             (result, queue.stats.ring_dropped)
@@ -419,7 +422,7 @@ fn a_panic_is_passed_on_and_everything_before_it_has_an_account() {
     let ledger = Ledger::new();
     let (counters, sink) = (ledger.add_queue("memory0", 0), ledger.add_sink("one:"));
     let (sender, mut receiver) = lane(4, Doorbell::for_this_thread());
-    let lanes = vec![Lane { sender, counters: Arc::clone(&sink) }];
+    let lanes = vec![Lane { sender: Some(sender), counters: Arc::clone(&sink) }];
     let encoder = Encoder::new(Observer { name: "s".into(), hostname: "h".into(), run: 1 }, 0);
     let mut output = Output::new(encoder, Pool::new(4, 65_536), lanes, counters, 0, Duration::from_secs(5));
     let mut queue = MemoryQueue::new(frames::mix(1, 100), &[10]);
