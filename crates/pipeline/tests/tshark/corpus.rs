@@ -24,9 +24,20 @@ pub(crate) type Corpus = BTreeMap<u32, Vec<Named>>;
 /// The folder of real captures, if the environment names one.
 const PCAPS: &str = "RINGTAP_PCAPS";
 
-/// Frames of the captures in the folder that `RINGTAP_PCAPS` names; without it, of what scapy makes. And how many there are
-/// at least.
-pub(crate) fn real_or_made() -> (Corpus, usize) {
+/// What a comparison must hold.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// So many packets at least.
+    pub(crate) packets: usize,
+    /// Of a thousand values so many differ at most, for a reason: the rules are for exceptions.
+    pub(crate) differing: usize,
+    /// Of a thousand packets so many at most name a problem where Wireshark calls nothing malformed. It has other words for many; but
+    /// a record must not call a sound frame damaged.
+    pub(crate) problems: usize,
+}
+
+/// Frames of the captures in the folder that `RINGTAP_PCAPS` names; without it, of what scapy makes, much of it damaged.
+pub(crate) fn real_or_made() -> (Corpus, Limits) {
     match std::env::var_os(PCAPS) {
         Some(folder) => {
             let mut files = Vec::new();
@@ -35,7 +46,7 @@ pub(crate) fn real_or_made() -> (Corpus, usize) {
             assert!(!files.is_empty(), "{PCAPS} names a folder without captures: {}", folder.display());
             let mut corpus = Corpus::new();
             files.iter().for_each(|file| read(file, &mut corpus));
-            (corpus, files.len())
+            (corpus, Limits { packets: files.len(), differing: 1, problems: 20 })
         }
         None => {
             let folder = tempfile::tempdir().expect("a temporary folder");
@@ -49,7 +60,7 @@ pub(crate) fn real_or_made() -> (Corpus, usize) {
             assert!(made.status.success(), "scapy: {}", String::from_utf8_lossy(&made.stderr));
             let mut corpus = Corpus::new();
             read(&path, &mut corpus);
-            (corpus, 40)
+            (corpus, Limits { packets: 40, differing: 15, problems: 300 })
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use capture::LinkType;
-use corpus::Named;
+use corpus::{Limits, Named};
 
 /// What a comparison gave.
 #[derive(Default)]
@@ -107,10 +107,7 @@ fn one_run(link_type: LinkType, named: &[Named], findings: &Mutex<Findings>) {
     }
 }
 
-/// Of `at_least` packets; of a thousand values at most `differing` differ for a reason, for the rules are for exceptions; and at most
-/// `problems` of a thousand packets name one that Wireshark does not call malformed: it has other words for many, and a record must
-/// not call a sound frame damaged.
-fn judge(findings: &Findings, at_least: usize, differing: usize, problems: usize) {
+fn judge(findings: &Findings, limits: Limits) {
     eprintln!(
         "{} packets, {} values compared; {} packets of link types that Wireshark does not know",
         findings.packets, findings.values, findings.unknown
@@ -125,25 +122,31 @@ fn judge(findings: &Findings, at_least: usize, differing: usize, problems: usize
         eprintln!("{wrong}");
     }
     assert!(findings.wrong.is_empty(), "{} values differ without a reason", findings.wrong.len());
-    assert!(findings.packets >= at_least, "{} packets were compared", findings.packets);
+    assert!(findings.packets >= limits.packets, "{} packets were compared", findings.packets);
     let excused: usize = findings.by_reason.values().sum();
-    assert!(excused * 1_000 <= findings.values * differing, "{excused} of {} values differ", findings.values);
+    assert!(excused * 1_000 <= findings.values * limits.differing, "{excused} of {} values differ", findings.values);
     let named: usize = findings.problems.values().sum();
-    assert!(named * 1_000 <= findings.packets * problems, "{named} of {} packets have a problem", findings.packets);
+    assert!(
+        named * 1_000 <= findings.packets * limits.problems,
+        "{named} of {} packets have a problem",
+        findings.packets
+    );
 }
 
 #[test]
 fn records_of_real_captures_or_of_those_made_in_their_place_are_wireshark_s() {
-    let (corpus, at_least) = corpus::real_or_made();
-    judge(&compare(corpus), at_least, 1, 20);
+    let (corpus, limits) = corpus::real_or_made();
+    judge(&compare(corpus), limits);
 }
 
 #[test]
 fn records_of_generated_frames_are_wireshark_s() {
-    judge(&compare(corpus::generated(6_000, false)), 5_000, 50, 220);
+    let limits = Limits { packets: 5_000, differing: 50, problems: 220 };
+    judge(&compare(corpus::generated(6_000, false)), limits);
 }
 
 #[test]
 fn records_of_spoiled_frames_are_wireshark_s() {
-    judge(&compare(corpus::generated(12_000, true)), 10_000, 50, 600);
+    let limits = Limits { packets: 10_000, differing: 50, problems: 600 };
+    judge(&compare(corpus::generated(12_000, true)), limits);
 }
