@@ -60,7 +60,7 @@ pub(crate) fn real_or_made() -> (Corpus, Limits) {
             assert!(made.status.success(), "scapy: {}", String::from_utf8_lossy(&made.stderr));
             let mut corpus = Corpus::new();
             read(&path, &mut corpus);
-            (corpus, Limits { packets: 40, differing: 15, problems: 300 })
+            (corpus, Limits { packets: 40, differing: 15, problems: 650 })
         }
     }
 }
