@@ -49,10 +49,7 @@ pub(super) fn run() -> Result<()> {
                 out.read_exact(&mut octet).map(|()| start.elapsed())
             });
             // One frame every millisecond until the first is seen.
-            while !reader.is_finished() && start.elapsed() < Duration::from_secs(5) {
-                wire.send(1, None);
-                thread::sleep(Duration::from_millis(1));
-            }
+            wire.drip(Duration::from_millis(1), || !reader.is_finished() && start.elapsed() < Duration::from_secs(5));
             reader.join()
         });
         times.push(first.ok().context("the reader panicked")??.as_secs_f64() * 1e3);

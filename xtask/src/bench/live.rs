@@ -19,15 +19,18 @@ pub(super) fn run(frames: u64) -> Result<()> {
 fn one(name: &str, program: &Path, lengths: &[usize], frames: u64, target: f64) -> Result<()> {
     let wire = Wire::new(lengths);
     let (mut ours, mut tcpdump, mut rates) = (vec![], vec![], vec![]);
-    let (mut missing, mut dropped) = (0, 0);
+    let (mut missing, mut dropped, mut all) = (0, 0, 0);
     for _ in 0..ROUNDS {
         let command = traffic::ringtap(program, &["--to", "null:"]);
-        let (run, cpu) = wire
-            .capture(command, "capturing on", || rates.push(frames as f64 / wire.send(frames, None).as_secs_f64()))?;
+        let mut sent = None;
+        let (run, cpu) = wire.capture(command, "capturing on", || sent = Some(wire.send(frames, None)))?;
+        let sent = sent.context("nothing was sent")?;
+        rates.push(sent.mpps());
+        all += sent.frames;
         ensure!(run.usage.code == Some(0), "ringtap failed: {}", run.stderr);
         let ledger = traffic::ledger(&run)?;
         let processed = ledger["frames"]["processed"].as_u64().context("no frames")?;
-        missing += frames - processed.min(frames);
+        missing += sent.frames - processed.min(sent.frames);
         dropped += ledger["frames"]["ring_dropped"].as_u64().context("unknown drops")?;
         ensure!(ledger["closes"] == true, "the ledger does not close: {ledger}");
         ours.push(cpu.as_secs_f64() * 1e6 / processed as f64);
@@ -47,11 +50,11 @@ fn one(name: &str, program: &Path, lengths: &[usize], frames: u64, target: f64) 
     let (ours, tcpdump) = (median(ours), median(tcpdump));
     println!(
         "{name}: {:.2} Mpps sent, CPU s per million packets: ringtap {ours:.4}, tcpdump -w /dev/null {tcpdump:.4}",
-        median(rates) / 1e6
+        median(rates)
     );
-    println!("{name}: {missing} frames missing, {dropped} reported dropped, of {}", frames * ROUNDS as u64);
+    println!("{name}: {missing} frames missing, {dropped} reported dropped, of {all}");
     verdict(&format!("{name}: CPU in times of tcpdump -w /dev/null"), ours / tcpdump, false, target);
-    verdict(&format!("{name}: lost in a million"), missing as f64 * 1e6 / (frames * ROUNDS as u64) as f64, false, 1.0);
+    verdict(&format!("{name}: lost in a million"), missing as f64 * 1e6 / all as f64, false, 1.0);
     verdict(&format!("{name}: missing and not reported"), missing.abs_diff(dropped) as f64, false, 0.0);
     Ok(())
 }
