@@ -5,6 +5,8 @@ mod idle;
 mod kafka;
 mod live;
 mod program;
+#[cfg(feature = "rapidjson")]
+mod rapidjson;
 mod replay;
 mod traffic;
 
@@ -14,6 +16,9 @@ use clap::Subcommand;
 #[derive(Subcommand)]
 pub(crate) enum Bench {
     /// Dissect and encode in memory, against etherparse with serde_json
+    ///
+    /// With RapidJSON's Writer as a further contestant of the encoder: cargo run --release -p xtask --features rapidjson --
+    /// bench hot-path (needs a C++ compiler and its headers; Debian: rapidjson-dev).
     HotPath,
     /// Capture files to JSON, against tcpdump's copying and tshark -T ek
     Replay {

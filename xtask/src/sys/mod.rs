@@ -1,6 +1,9 @@
 //! The only unsafe code of the benches: counting allocations, and the resources that a child used.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "rapidjson")]
+pub(crate) mod rapidjson;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::process::Child;
