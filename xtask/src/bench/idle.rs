@@ -18,7 +18,7 @@ const ROUNDS: usize = 9;
 pub(super) fn run() -> Result<()> {
     let program = ringtap()?;
     let wire = Wire::new(&[60]);
-    let (_, cpu) =
+    let (_, cpu, ()) =
         wire.capture(traffic::ringtap(&program, &["--to", "null:"]), "capturing on", || thread::sleep(QUIET))?;
     verdict("idle: per cent of a core", cpu.as_secs_f64() * 100.0 / QUIET.as_secs_f64(), false, 1.0);
     verdict("size of the binary, MB", fs::metadata(&program)?.len() as f64 / 1e6, false, 30.0);

@@ -28,7 +28,7 @@ pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<(
     let count = u64::from(rate) * seconds;
     let warm = WARM_UP.as_secs() * u64::from(rate / 2);
     let (mut warmed, mut sent) = (0, None);
-    let (run, cpu) =
+    let (run, cpu, ()) =
         wire.capture(traffic::ringtap(&program, &["--to", &sink, "--drain-timeout", "60s"]), "capturing on", || {
             warmed = wire.send(warm, Some(rate / 2)).frames;
             thread::scope(|scope| {

@@ -7,6 +7,7 @@ mod live;
 mod program;
 #[cfg(feature = "rapidjson")]
 mod rapidjson;
+pub(crate) mod receive;
 mod replay;
 mod traffic;
 
@@ -26,7 +27,7 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 5_000_000)]
         packets: u64,
     },
-    /// Live capture on a veth pair, against tcpdump
+    /// Live capture on a veth pair, against tcpdump and a bare ring; latency; two queues
     Live {
         /// Frames in each run
         #[arg(long, default_value_t = 5_000_000)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use testkit::generate::Generator;
-use testkit::net::{NetNs, Veth, VethOptions};
+use testkit::net::{NetNs, Veth, VethOptions, cpu_time};
 use testkit::send::{FrameShape, Sender, numbered};
 
 use super::program::Run;
@@ -28,9 +28,16 @@ pub(super) struct Sent {
     /// Frames that reached `b0`, whoever captures there.
     pub(super) frames: u64,
     pub(super) took: Duration,
+    /// CPU time of the sending thread, with that of the receiving end of the pair, which runs in it.
+    pub(super) cpu: Duration,
 }
 
 impl Sent {
+    /// CPU nanoseconds a frame.
+    pub(super) fn cost(&self) -> f64 {
+        self.cpu.as_nanos() as f64 / self.frames as f64
+    }
+
     /// Million frames a second.
     pub(super) fn mpps(&self) -> f64 {
         self.frames as f64 / self.took.as_secs_f64() / 1e6
@@ -51,12 +58,12 @@ impl Wire {
     /// Sends from core 0, and counts what arrived.
     pub(super) fn send(&self, count: u64, rate: Option<u32>) -> Sent {
         let before = self.receiver.received("b0");
-        let took = self.on_core_0(|| {
-            let start = Instant::now();
+        let (took, cpu) = self.on_core_0(|| {
+            let (start, before) = (Instant::now(), cpu_time());
             self.generator.send(count, rate);
-            start.elapsed()
+            (start.elapsed(), cpu_time() - before)
         });
-        Sent { frames: self.receiver.received("b0") - before, took }
+        Sent { frames: self.receiver.received("b0") - before, took, cpu }
     }
 
     /// Sends one frame at a time from core 0, so evenly that each is alone, as long as `go_on` says so.
@@ -87,7 +94,12 @@ impl Wire {
 
     /// Runs a capturing program beside `work`: waits until its standard error has `ready`, works, and ends it by SIGINT.
     /// Gives the CPU time that it took during the work too: making a ring of 128 MiB costs more than idling for a minute.
-    pub(super) fn capture(&self, mut command: Command, ready: &str, work: impl FnOnce()) -> Result<(Run, Duration)> {
+    pub(super) fn capture<T>(
+        &self,
+        mut command: Command,
+        ready: &str,
+        work: impl FnOnce() -> T,
+    ) -> Result<(Run, Duration, T)> {
         let log = tempfile::NamedTempFile::new()?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen()?);
         let start = Instant::now();
@@ -102,12 +114,12 @@ impl Wire {
         }
         thread::sleep(Duration::from_millis(300));
         let before = child.cpu()?;
-        work();
+        let done = work();
         thread::sleep(Duration::from_millis(300));
         let cpu = child.cpu()? - before;
         let usage = child.interrupt()?;
         let run = Run { wall: start.elapsed(), usage, stderr: fs::read_to_string(log.path())? };
-        Ok((run, cpu))
+        Ok((run, cpu, done))
     }
 }
 
@@ -151,7 +163,14 @@ pub(super) fn ringtap(program: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The ledger that ringtap printed.
+/// A child of our own on `b0`, on core 1: see `receive.rs`.
+pub(super) fn receive(how: &str) -> Result<Command> {
+    let mut command = super::program::on_core(1, std::env::current_exe()?);
+    command.args(["receive", how, "b0"]);
+    Ok(command)
+}
+
+/// The ledger that ringtap printed, or what a child of our own did.
 pub(super) fn ledger(run: &Run) -> Result<serde_json::Value> {
     let Some(line) = run.stderr.lines().rev().find(|line| line.starts_with('{')) else {
         bail!("no ledger in {}", run.stderr);

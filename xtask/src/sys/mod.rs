@@ -1,8 +1,9 @@
-//! The only unsafe code of the benches: counting allocations, and the resources that a child used.
+//! The only unsafe code of the benches: counting allocations, the resources that a child used, and contestants.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "rapidjson")]
 pub(crate) mod rapidjson;
+pub(crate) mod ring;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
