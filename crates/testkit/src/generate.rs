@@ -20,6 +20,9 @@ const BATCH: u32 = 64;
 /// Frames made by one system call.
 const CALL: u64 = 1 << 16;
 
+/// System calls a second at a rate: each takes some ten microseconds beside its frames.
+const CALLS: u32 = 500;
+
 /// Makes frames on one interface: those of [`numbered`], with lengths in turn, the number's lower half as IPv4 identification,
 /// and addresses and ports that look like chance and differ from frame to frame (see [`number_by_flow`]).
 #[derive(Debug)]
@@ -70,7 +73,7 @@ impl Generator {
     /// If the kernel refuses.
     pub fn send(&self, count: u64, rate: Option<u32>) {
         let begin = Instant::now();
-        let call = rate.map_or(CALL, |rate| u64::from(rate / 1000).clamp(1, CALL));
+        let call = rate.map_or(CALL, |rate| u64::from(rate / CALLS).clamp(1, CALL));
         let mut done = 0;
         while done < count {
             let now = u32::try_from(call.min(count - done)).unwrap_or(BATCH);

@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::sys::namespace;
 
-pub use crate::sys::thread::cpu_time;
+pub use crate::sys::thread::{cpu_time, process_cpu_time};
 
 /// A network namespace without a name, so that nothing stays behind, not even after a kill: it ends when this value and
 /// all programs inside are gone. IPv6 is off inside, so that nobody speaks unasked; the loopback interface is up.

@@ -60,9 +60,10 @@ pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<(
     );
     let wanted = f64::from(rate) / 1e6;
     println!(
-        "{codec}: the generator made {:.3} M frames/s for {:.1} s after {} s at half of it{}",
+        "{codec}: the generator made {:.3} M frames/s for {:.1} s, {:.0} ns of CPU a frame, after {} s at half of it{}",
         sent.mpps(),
         sent.took.as_secs_f64(),
+        sent.cost(),
         WARM_UP.as_secs(),
         if sent.mpps() < wanted * 0.99 { ": it was the limit, not ringtap, which got no more" } else { "" },
     );

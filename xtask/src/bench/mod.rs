@@ -1,5 +1,6 @@
 //! Benchmarks: ratios against named contestants in the same run, medians, the target beside them.
 
+mod delivery;
 mod hot_path;
 mod idle;
 mod kafka;
@@ -48,6 +49,17 @@ pub(crate) enum Bench {
         #[arg(long)]
         stall: bool,
     },
+    /// Delivery alone into a real Kafka broker, against librdkafka's copying API
+    ///
+    /// Messages made beforehand, once lent by ringtap's sink and once copied, in turn; for none, lz4 and zstd.
+    KafkaDelivery {
+        /// Pairs of runs for each codec
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// Seconds of each run
+        #[arg(long, default_value_t = 7)]
+        seconds: u32,
+    },
     /// CPU with no traffic, size of the binary, time to the first record
     Idle,
 }
@@ -58,6 +70,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Replay { packets } => replay::bench(*packets),
         Bench::Live { frames } => live::run(*frames),
         Bench::Kafka { rate, seconds, codec, stall } => kafka::run(*rate, *seconds, codec, *stall),
+        Bench::KafkaDelivery { rounds, seconds } => delivery::run(*rounds, *seconds),
         Bench::Idle => idle::run(),
     }
 }
