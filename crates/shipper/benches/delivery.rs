@@ -58,11 +58,11 @@ fn main() {
     }
     for round in 0..rounds {
         for codec in ["none", "lz4", "zstd"] {
-            let runs: [(&str, fn(&Kafka, &str, &[SharedBatch], Duration) -> Run); 2] =
-                [("lent", lent), ("copied", copied)];
             for at in [round, round + 1] {
-                let (how, run) = runs[(at % 2) as usize];
-                let run = run(&broker, codec, &batches, time);
+                let (how, run) = match at % 2 {
+                    0 => ("lent", lent(&broker, codec, &batches, time)),
+                    _ => ("copied", copied(&broker, codec, &batches, time)),
+                };
                 let line = serde_json::json!({
                     "codec": codec, "how": how, "octets": run.octets, "seconds": run.wall.as_secs_f64(),
                     "cpu": run.cpu.as_secs_f64(),

@@ -43,6 +43,17 @@ pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
 
+/// The calling thread runs before all that are not real-time threads (`SCHED_FIFO` in sched(7)).
+pub(crate) fn be_first() -> io::Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: reads one sched_param; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// What a child used, as the kernel counted it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
