@@ -36,9 +36,9 @@ pub(crate) enum Bench {
     },
     /// Live capture into a real Kafka broker on this machine
     Kafka {
-        /// Frames per second
-        #[arg(long, default_value_t = 1_000_000)]
-        rate: u32,
+        /// Frames per second [default: 1000000; 800000 with zstd]
+        #[arg(long)]
+        rate: Option<u32>,
         /// Seconds
         #[arg(long, default_value_t = 60)]
         seconds: u64,
@@ -69,7 +69,10 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::HotPath => hot_path::run(),
         Bench::Replay { packets } => replay::bench(*packets),
         Bench::Live { frames } => live::run(*frames),
-        Bench::Kafka { rate, seconds, codec, stall } => kafka::run(*rate, *seconds, codec, *stall),
+        Bench::Kafka { rate, seconds, codec, stall } => {
+            let target = if codec == "zstd" { 800_000 } else { 1_000_000 };
+            kafka::run(rate.unwrap_or(target), *seconds, codec, *stall)
+        }
         Bench::KafkaDelivery { rounds, seconds } => delivery::run(*rounds, *seconds),
         Bench::Idle => idle::run(),
     }
