@@ -30,6 +30,14 @@ enum Task {
     /// Measure against contestants
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// A contestant of `bench live`, as a process of its own
+    #[command(hide = true)]
+    Receive {
+        /// What it does
+        how: bench::receive::How,
+        /// Where
+        interface: String,
+    },
 }
 
 fn main() -> Result<()> {
@@ -38,6 +46,7 @@ fn main() -> Result<()> {
         Task::Audit => audit::check(),
         Task::Gen => generate::write(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Receive { how, interface } => bench::receive::run(how, &interface),
     }
 }
 

@@ -4,6 +4,7 @@
 //! Whatever cannot be set up is a panic that says what is missing: a test that cannot run has failed.
 
 pub mod frames;
+pub mod generate;
 pub mod kafka;
 pub mod net;
 pub mod queues;

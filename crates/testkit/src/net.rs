@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::sys::namespace;
 
-pub use crate::sys::thread::cpu_time;
+pub use crate::sys::thread::{cpu_time, process_cpu_time};
 
 /// A network namespace without a name, so that nothing stays behind, not even after a kill: it ends when this value and
 /// all programs inside are gone. IPv6 is off inside, so that nobody speaks unasked; the loopback interface is up.
@@ -82,6 +82,20 @@ impl NetNs {
     /// If it fails.
     pub fn ip(&self, arguments: &str) {
         self.run("ip", &arguments.split_ascii_whitespace().collect::<Vec<_>>());
+    }
+
+    /// Frames that an interface inside has received so far, those dropped not included (proc_net_dev in proc(5)).
+    ///
+    /// # Panics
+    /// If there is no such interface.
+    #[must_use]
+    pub fn received(&self, interface: &str) -> u64 {
+        let table = self.enter(|| fs::read_to_string("/proc/thread-self/net/dev")).expect("/proc is mounted");
+        table
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':')?.split_whitespace().nth(1))
+            .and_then(|count| count.parse().ok())
+            .unwrap_or_else(|| panic!("no counter of {interface} in {table}"))
     }
 
     /// A path to the namespace that other programs can open as long as this value lives.

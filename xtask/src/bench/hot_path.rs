@@ -14,12 +14,17 @@ use testkit::queues::OwnedFrame;
 use testkit::random::Random;
 use testkit::reference::{self, Observer};
 
+#[cfg(feature = "rapidjson")]
+use super::rapidjson;
 use super::{median, verdict};
 use crate::sys::allocations;
 
 const FRAMES: usize = 4096;
 /// Frames in a round, in random order: a fixed order flatters by branch memory.
 const ORDER: usize = 8 * FRAMES;
+/// Of these, frames whose values an encoder gets: all values together have to fit into the caches, or those of RapidJSON,
+/// which lie in many strings, would mostly be waited for.
+const FEW: usize = 256;
 const ROUNDS: usize = 25;
 const OBSERVER: Observer<'_> = Observer { name: "sensor1", hostname: "sensor1", interface: "eth0", run: 77 };
 
@@ -30,7 +35,14 @@ pub(super) fn run() -> Result<()> {
     let mut ours = Ours::new();
     equal(&frames, &mut ours)?;
 
-    let (mut dissect, mut both, mut idiomatic, mut preformatted) = (vec![], vec![], vec![], vec![]);
+    let layers: Vec<Layers> = frames.iter().map(|frame| ours.layers_of(frame)).collect();
+    #[cfg(feature = "rapidjson")]
+    let records = rapidjson::records(&frames, &OBSERVER)?;
+    #[cfg(feature = "rapidjson")]
+    let (mut rapidjson, mut written) = (rapidjson::Contestant::new(&records)?, vec![]);
+
+    let (mut dissect, mut both, mut encode) = (vec![], vec![], vec![]);
+    let (mut idiomatic, mut preformatted) = (vec![], vec![]);
     let mut allocated = 0;
     let mut octets = 0;
     let mut out = Vec::with_capacity(MAX_RECORD);
@@ -41,6 +53,9 @@ pub(super) fn run() -> Result<()> {
         if round > 0 {
             allocated += allocations() - before;
         }
+        encode.push(time(&order, |n| ours.encode(&frames[n % FEW], &layers[n % FEW])));
+        #[cfg(feature = "rapidjson")]
+        written.push(time(&order, |n| black_box(rapidjson.write(n % FEW).len())));
         idiomatic.push(time(&order, |n| {
             out.clear();
             reference::idiomatic(&frames[n].lend(), &OBSERVER, 0, n as u64 + 1_000_000, &mut out);
@@ -52,21 +67,30 @@ pub(super) fn run() -> Result<()> {
             black_box(&out);
         }));
     }
-    let records = (ROUNDS * ORDER) as f64;
-    let (dissect, both, idiomatic, preformatted) =
-        (median(dissect), median(both), median(idiomatic), median(preformatted));
+    let made = (ROUNDS * ORDER) as f64;
+    let (dissect, both, encode) = (median(dissect), median(both), median(encode));
+    let (idiomatic, preformatted) = (median(idiomatic), median(preformatted));
     println!(
         "{FRAMES} mixed frames, {:.0} octets a record, random order, medians of {ROUNDS} rounds; ns a frame",
-        octets as f64 / records
+        octets as f64 / made
     );
     println!("ringtap: dissect                             {dissect:>8.1}");
     println!("ringtap: dissect + encode into batches       {both:>8.1}   ({:.1} M/s)", 1000.0 / both);
+    println!("ringtap: encode alone into batches           {encode:>8.1}");
     println!("etherparse lax + serde_json, idiomatic       {idiomatic:>8.1}");
     println!("etherparse lax + serde_json, preformatted    {preformatted:>8.1}");
     println!("every record is octet for octet serde_json's");
     verdict("times etherparse lax + serde_json, idiomatic", idiomatic / both, true, 15.0);
     verdict("times etherparse lax + serde_json, preformatted", preformatted / both, true, 6.0);
-    verdict("allocations per frame", allocated as f64 / (records - ORDER as f64), false, 0.01);
+    #[cfg(feature = "rapidjson")]
+    {
+        let written = median(written);
+        println!("RapidJSON's Writer, preformatted, SSE2       {written:>8.1}");
+        verdict("encode: times RapidJSON's Writer", written / encode, true, 8.0);
+    }
+    #[cfg(not(feature = "rapidjson"))]
+    println!("encode: times RapidJSON's Writer: only with --features rapidjson, see --help");
+    verdict("allocations per frame", allocated as f64 / (made - ORDER as f64), false, 0.01);
     Ok(())
 }
 
@@ -99,13 +123,13 @@ impl Ours {
         self.layers.source_port
     }
 
+    fn layers_of(&mut self, frame: &OwnedFrame) -> Layers {
+        self.layers.read(&frame.lend());
+        self.layers
+    }
+
     fn write(&mut self, frame: &OwnedFrame) -> usize {
-        if self.open.as_mut().and_then(OpenBatch::room).is_none() {
-            let full = self.open.take();
-            drop(full.and_then(|full| full.close(self.pool.home(), self.now)));
-            let buffer = self.pool.take().unwrap_or_default();
-            self.open = Some(OpenBatch::new(buffer, 0, self.encoder.next_sequence(), self.now));
-        }
+        self.make_room();
         let Some(open) = &mut self.open else { return 0 };
         let Some(room) = open.room() else { return 0 };
         let frame = frame.lend();
@@ -113,6 +137,26 @@ impl Ours {
         let len = record.write(&frame, &self.layers.headers(&frame));
         open.commit(len, frame.timestamp);
         len
+    }
+
+    fn encode(&mut self, frame: &OwnedFrame, layers: &Layers) -> usize {
+        self.make_room();
+        let Some(open) = &mut self.open else { return 0 };
+        let Some(room) = open.room() else { return 0 };
+        let frame = frame.lend();
+        let len = self.encoder.write(room, &frame, layers);
+        open.commit(len, frame.timestamp);
+        len
+    }
+
+    /// Closes a full batch and opens the next.
+    fn make_room(&mut self) {
+        if self.open.as_mut().and_then(OpenBatch::room).is_none() {
+            let full = self.open.take();
+            drop(full.and_then(|full| full.close(self.pool.home(), self.now)));
+            let buffer = self.pool.take().unwrap_or_default();
+            self.open = Some(OpenBatch::new(buffer, 0, self.encoder.next_sequence(), self.now));
+        }
     }
 }
 

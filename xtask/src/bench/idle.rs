@@ -18,7 +18,7 @@ const ROUNDS: usize = 9;
 pub(super) fn run() -> Result<()> {
     let program = ringtap()?;
     let wire = Wire::new(&[60]);
-    let (_, cpu) =
+    let (_, cpu, ()) =
         wire.capture(traffic::ringtap(&program, &["--to", "null:"]), "capturing on", || thread::sleep(QUIET))?;
     verdict("idle: per cent of a core", cpu.as_secs_f64() * 100.0 / QUIET.as_secs_f64(), false, 1.0);
     verdict("size of the binary, MB", fs::metadata(&program)?.len() as f64 / 1e6, false, 30.0);
@@ -49,10 +49,7 @@ pub(super) fn run() -> Result<()> {
                 out.read_exact(&mut octet).map(|()| start.elapsed())
             });
             // One frame every millisecond until the first is seen.
-            while !reader.is_finished() && start.elapsed() < Duration::from_secs(5) {
-                wire.send(1, None);
-                thread::sleep(Duration::from_millis(1));
-            }
+            wire.drip(Duration::from_millis(1), || !reader.is_finished() && start.elapsed() < Duration::from_secs(5));
             reader.join()
         });
         times.push(first.ok().context("the reader panicked")??.as_secs_f64() * 1e3);

@@ -27,10 +27,10 @@ pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<(
     let sink = format!("kafka://{}/packets?compression.type={codec}", broker.address());
     let count = u64::from(rate) * seconds;
     let warm = WARM_UP.as_secs() * u64::from(rate / 2);
-    let mut took = Duration::ZERO;
-    let (run, cpu) =
+    let (mut warmed, mut sent) = (0, None);
+    let (run, cpu, ()) =
         wire.capture(traffic::ringtap(&program, &["--to", &sink, "--drain-timeout", "60s"]), "capturing on", || {
-            wire.send(warm, Some(rate / 2));
+            warmed = wire.send(warm, Some(rate / 2)).frames;
             thread::scope(|scope| {
                 if stall {
                     let broker = &broker;
@@ -41,30 +41,39 @@ pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<(
                         broker.thaw();
                     });
                 }
-                took = wire.send(count, Some(rate));
+                sent = Some(wire.send(count, Some(rate)));
             });
         })?;
     ensure!(run.usage.code == Some(0), "ringtap failed: {}", run.stderr);
     let ledger = traffic::ledger(&run)?;
     let sink = &ledger["sinks"][0];
     let delivered = sink["delivered"].as_u64().context("nothing known of deliveries")?;
-    let sent = warm + count;
+    let sent = sent.context("nothing was sent")?;
+    let lost = (warmed + sent.frames).saturating_sub(delivered);
     println!(
-        "{codec}{}: {:.3} Mpps for {:.1} s after {} s at half of it; delivered {delivered} of {sent}; dropped {}; {:.0} octets a record; {:.3} CPU s per million",
+        "{codec}{}: delivered {delivered} of {}; dropped by the ring {}; {:.0} octets a record; {:.3} CPU s per million",
         if stall { ", broker frozen for 2 s" } else { "" },
-        count as f64 / took.as_secs_f64() / 1e6,
-        took.as_secs_f64(),
-        WARM_UP.as_secs(),
+        warmed + sent.frames,
         ledger["frames"]["ring_dropped"],
         sink["octets"].as_f64().unwrap_or_default() / delivered as f64,
         cpu.as_secs_f64() * 1e6 / delivered as f64,
     );
-    verdict(&format!("{codec}: lost"), sent as f64 - delivered as f64, false, 0.0);
+    let wanted = f64::from(rate) / 1e6;
+    println!(
+        "{codec}: the generator made {:.3} M frames/s for {:.1} s, {:.0} ns of CPU a frame, after {} s at half of it{}",
+        sent.mpps(),
+        sent.took.as_secs_f64(),
+        sent.cost(),
+        WARM_UP.as_secs(),
+        if sent.mpps() < wanted * 0.99 { ": it was the limit, not ringtap, which got no more" } else { "" },
+    );
+    verdict(&format!("{codec}: records lost"), lost as f64, false, 0.0);
+    // What is not lost was delivered as fast as it came, but for what the buffers held: that is why a run is long.
     verdict(
-        &format!("{codec}: million records a second"),
-        count as f64 / took.as_secs_f64() / 1e6,
+        &format!("{codec}: million records a second, sent and not lost"),
+        (sent.frames - lost.min(sent.frames)) as f64 / sent.took.as_secs_f64() / 1e6,
         true,
-        f64::from(rate) * 0.99 / 1e6,
+        wanted * 0.99,
     );
     Ok(())
 }

@@ -1,10 +1,14 @@
 //! Benchmarks: ratios against named contestants in the same run, medians, the target beside them.
 
+mod delivery;
 mod hot_path;
 mod idle;
 mod kafka;
 mod live;
 mod program;
+#[cfg(feature = "rapidjson")]
+mod rapidjson;
+pub(crate) mod receive;
 mod replay;
 mod traffic;
 
@@ -14,6 +18,9 @@ use clap::Subcommand;
 #[derive(Subcommand)]
 pub(crate) enum Bench {
     /// Dissect and encode in memory, against etherparse with serde_json
+    ///
+    /// With RapidJSON's Writer as a further contestant of the encoder: cargo run --release -p xtask --features rapidjson --
+    /// bench hot-path (needs a C++ compiler and its headers; Debian: rapidjson-dev).
     HotPath,
     /// Capture files to JSON, against tcpdump's copying and tshark -T ek
     Replay {
@@ -21,7 +28,7 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 5_000_000)]
         packets: u64,
     },
-    /// Live capture on a veth pair, against tcpdump
+    /// Live capture on a veth pair, against tcpdump and a bare ring; latency; two queues
     Live {
         /// Frames in each run
         #[arg(long, default_value_t = 5_000_000)]
@@ -29,9 +36,9 @@ pub(crate) enum Bench {
     },
     /// Live capture into a real Kafka broker on this machine
     Kafka {
-        /// Frames per second
-        #[arg(long, default_value_t = 1_000_000)]
-        rate: u32,
+        /// Frames per second [default: 1000000; 800000 with zstd]
+        #[arg(long)]
+        rate: Option<u32>,
         /// Seconds
         #[arg(long, default_value_t = 60)]
         seconds: u64,
@@ -42,6 +49,17 @@ pub(crate) enum Bench {
         #[arg(long)]
         stall: bool,
     },
+    /// Delivery alone into a real Kafka broker, against librdkafka's copying API
+    ///
+    /// Messages made beforehand, once lent by ringtap's sink and once copied, in turn; for none, lz4 and zstd.
+    KafkaDelivery {
+        /// Pairs of runs for each codec
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// Seconds of each run
+        #[arg(long, default_value_t = 7)]
+        seconds: u32,
+    },
     /// CPU with no traffic, size of the binary, time to the first record
     Idle,
 }
@@ -51,7 +69,11 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::HotPath => hot_path::run(),
         Bench::Replay { packets } => replay::bench(*packets),
         Bench::Live { frames } => live::run(*frames),
-        Bench::Kafka { rate, seconds, codec, stall } => kafka::run(*rate, *seconds, codec, *stall),
+        Bench::Kafka { rate, seconds, codec, stall } => {
+            let target = if codec == "zstd" { 800_000 } else { 1_000_000 };
+            kafka::run(rate.unwrap_or(target), *seconds, codec, *stall)
+        }
+        Bench::KafkaDelivery { rounds, seconds } => delivery::run(*rounds, *seconds),
         Bench::Idle => idle::run(),
     }
 }

@@ -8,23 +8,40 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use testkit::net::{NetNs, Veth, VethOptions};
-use testkit::random::Random;
+use testkit::generate::Generator;
+use testkit::net::{NetNs, Veth, VethOptions, cpu_time};
 use testkit::send::{FrameShape, Sender, numbered};
 
 use super::program::Run;
 use crate::sys::{self, Usage};
 
-/// Frames handed to the kernel at once.
-const BATCH: usize = 64;
-/// Different frames.
-const VARIETY: usize = 1 << 16;
-
 /// Two namespaces: frames sent on `a0` in the first arrive on `b0` in the second.
 pub(super) struct Wire {
     sender: NetNs,
     pub(super) receiver: NetNs,
-    frames: Vec<Vec<u8>>,
+    generator: Generator,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// Frames that reached `b0`, whoever captures there.
+    pub(super) frames: u64,
+    pub(super) took: Duration,
+    /// CPU time of the sending thread, with that of the receiving end of the pair, which runs in it.
+    pub(super) cpu: Duration,
+}
+
+impl Sent {
+    /// CPU nanoseconds a frame.
+    pub(super) fn cost(&self) -> f64 {
+        self.cpu.as_nanos() as f64 / self.frames as f64
+    }
+
+    /// Million frames a second.
+    pub(super) fn mpps(&self) -> f64 {
+        self.frames as f64 / self.took.as_secs_f64() / 1e6
+    }
 }
 
 impl Wire {
@@ -32,53 +49,62 @@ impl Wire {
     pub(super) fn new(lengths: &[usize]) -> Self {
         let (sender, receiver) = (NetNs::new(), NetNs::new());
         Veth::pair(&sender, "a0", &receiver, "b0", &VethOptions::default());
-        let mut random = Random::new(3);
-        let frames = (0..VARIETY)
-            .map(|n| {
-                let shape = FrameShape { length: lengths[n % lengths.len()], ..FrameShape::default() };
-                let mut frame = numbered(&shape, n as u64);
-                // Addresses and ports by chance: regular ones would compress better than any traffic does.
-                frame[26..38].fill_with(|| random.below(256) as u8);
-                frame[26] = 10;
-                frame
-            })
-            .collect();
-        Self { sender, receiver, frames }
+        // Gives that end NAPI, which the generator needs. Nothing is merged: nobody there receives these flows.
+        receiver.run("ethtool", &["-K", "b0", "gro", "on"]);
+        let generator = sender.enter(|| Generator::open("a0", lengths));
+        Self { sender, receiver, generator }
     }
 
-    /// Sends from core 0; gives the time that it took.
-    pub(super) fn send(&self, count: u64, rate: Option<u32>) -> Duration {
+    /// Sends from core 0, and counts what arrived.
+    pub(super) fn send(&self, count: u64, rate: Option<u32>) -> Sent {
+        let before = self.receiver.received("b0");
+        let (took, cpu) = self.on_core_0(|| {
+            if rate.is_some() {
+                // A wire does not wait until a broker lets it have the core. And the scheduler sees less of a core for the
+                // others then, as with a NIC's interrupts; with a nice value it would see a busy core and leave it alone.
+                let _ = sys::be_first();
+            }
+            let (start, before) = (Instant::now(), cpu_time());
+            self.generator.send(count, rate);
+            (start.elapsed(), cpu_time() - before)
+        });
+        Sent { frames: self.receiver.received("b0") - before, took, cpu }
+    }
+
+    /// Sends one frame at a time from core 0, so evenly that each is alone, as long as `go_on` says so.
+    pub(super) fn drip(&self, every: Duration, mut go_on: impl FnMut() -> bool + Send) {
+        self.on_core_0(|| {
+            let sender = Sender::open("a0");
+            let frame = numbered(&FrameShape::default(), 0);
+            let start = Instant::now();
+            for number in 1.. {
+                if !go_on() {
+                    return;
+                }
+                sender.send(std::slice::from_ref(&frame));
+                thread::sleep((every * number).saturating_sub(start.elapsed()));
+            }
+        });
+    }
+
+    fn on_core_0<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.sender.enter(|| {
             let mut core = CpuSet::new();
             core.set(0);
             // On a machine that forbids it the run is only less even.
             let _ = sched_setaffinity(None, &core);
-            let sender = Sender::open("a0");
-            let start = Instant::now();
-            let mut sent = 0;
-            while sent < count {
-                let n = BATCH.min((count - sent) as usize);
-                let at = sent as usize % VARIETY;
-                sender.send(&self.frames[at..(at + n).min(VARIETY)]);
-                sent += (at + n).min(VARIETY) as u64 - at as u64;
-                if let Some(rate) = rate {
-                    let due = Duration::from_secs_f64(sent as f64 / f64::from(rate));
-                    while let Some(early) = due.checked_sub(start.elapsed()) {
-                        if early > Duration::from_micros(200) {
-                            thread::sleep(early / 2);
-                        } else {
-                            std::hint::spin_loop();
-                        }
-                    }
-                }
-            }
-            start.elapsed()
+            work()
         })
     }
 
     /// Runs a capturing program beside `work`: waits until its standard error has `ready`, works, and ends it by SIGINT.
     /// Gives the CPU time that it took during the work too: making a ring of 128 MiB costs more than idling for a minute.
-    pub(super) fn capture(&self, mut command: Command, ready: &str, work: impl FnOnce()) -> Result<(Run, Duration)> {
+    pub(super) fn capture<T>(
+        &self,
+        mut command: Command,
+        ready: &str,
+        work: impl FnOnce() -> T,
+    ) -> Result<(Run, Duration, T)> {
         let log = tempfile::NamedTempFile::new()?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen()?);
         let start = Instant::now();
@@ -93,12 +119,12 @@ impl Wire {
         }
         thread::sleep(Duration::from_millis(300));
         let before = child.cpu()?;
-        work();
+        let done = work();
         thread::sleep(Duration::from_millis(300));
         let cpu = child.cpu()? - before;
         let usage = child.interrupt()?;
         let run = Run { wall: start.elapsed(), usage, stderr: fs::read_to_string(log.path())? };
-        Ok((run, cpu))
+        Ok((run, cpu, done))
     }
 }
 
@@ -142,7 +168,14 @@ pub(super) fn ringtap(program: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The ledger that ringtap printed.
+/// A child of our own on `b0`, on core 1: see `receive.rs`.
+pub(super) fn receive(how: &str) -> Result<Command> {
+    let mut command = super::program::on_core(1, std::env::current_exe()?);
+    command.args(["receive", how, "b0"]);
+    Ok(command)
+}
+
+/// The ledger that ringtap printed, or what a child of our own did.
 pub(super) fn ledger(run: &Run) -> Result<serde_json::Value> {
     let Some(line) = run.stderr.lines().rev().find(|line| line.starts_with('{')) else {
         bail!("no ledger in {}", run.stderr);

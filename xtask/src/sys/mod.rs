@@ -1,5 +1,9 @@
-//! The only unsafe code of the benches: counting allocations, and the resources that a child used.
+//! The only unsafe code of the benches: counting allocations, the resources that a child used, and contestants.
 #![allow(unsafe_code)]
+
+#[cfg(feature = "rapidjson")]
+pub(crate) mod rapidjson;
+pub(crate) mod ring;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
@@ -37,6 +41,17 @@ static ALLOCATOR: Counting = Counting;
 /// Allocations of this process so far.
 pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
+}
+
+/// The calling thread runs before all that are not real-time threads (`SCHED_FIFO` in sched(7)).
+pub(crate) fn be_first() -> io::Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: reads one sched_param; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// What a child used, as the kernel counted it.
