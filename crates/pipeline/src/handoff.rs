@@ -147,4 +147,39 @@ mod loom_tests {
             worker.join().unwrap();
         });
     }
+
+    /// A batch of one worker for a sink that reads two lanes at one bell, which a third thread rings as well.
+    fn one_batch(mut sender: LaneSender) {
+        let now = Instant::now();
+        let mut pool = Pool::new(1, 2 * MAX_RECORD);
+        let mut open = OpenBatch::new(pool.take().unwrap(), 0, 0, now);
+        open.commit(2, Timestamp::EPOCH);
+        let batch = open.close(pool.home(), now).unwrap();
+        assert!(sender.send(batch).is_ok());
+    }
+
+    #[test]
+    fn loom_two_lanes_share_a_bell_with_a_stranger() {
+        loom::model(|| {
+            let bell = Doorbell::for_this_thread();
+            let (sender, mut one) = lane(1, bell.clone());
+            let (other_sender, mut other) = lane(1, bell.clone());
+            let stranger = bell.clone();
+            let worker = loom::thread::spawn(move || one_batch(sender));
+            let ringer = loom::thread::spawn(move || {
+                stranger.ring();
+                one_batch(other_sender);
+            });
+            let mut received = 0;
+            while !(one.is_finished() && other.is_finished()) {
+                received += usize::from(one.receive().is_some()) + usize::from(other.receive().is_some());
+                bell.sleep(Duration::MAX, || {
+                    !one.is_empty() || !other.is_empty() || (one.is_finished() && other.is_finished())
+                });
+            }
+            assert_eq!(received, 2);
+            worker.join().unwrap();
+            ringer.join().unwrap();
+        });
+    }
 }

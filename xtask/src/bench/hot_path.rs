@@ -185,3 +185,28 @@ fn time<T>(order: &[usize], mut work: impl FnMut(usize) -> T) -> f64 {
     }
     start.elapsed().as_nanos() as f64 / order.len() as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The invariant of the hot path: allocations are one a batch, and none a frame, whatever the frame is.
+    #[test]
+    fn a_frame_allocates_nothing() -> Result<()> {
+        let mut random = Random::new(8);
+        let mut frames = frames::mix(7, 2_000);
+        frames.extend((0..2_000).map(|_| frames::sound_frame(&mut random)));
+        let mut ours = Ours::new();
+        equal(&frames[..2_000], &mut ours)?;
+        let (mut octets, mut round) =
+            (0, |ours: &mut Ours| frames.iter().map(|frame| ours.write(frame)).sum::<usize>());
+        for _ in 0..2 {
+            octets += round(&mut ours); // the pool's buffers are made
+        }
+        let before = allocations();
+        octets += round(&mut ours);
+        let (allocated, batches) = (allocations() - before, (octets / 3 / 800_000 + 1) as u64);
+        ensure!(allocated <= 2 * batches, "{allocated} allocations for {} frames in {batches} batches", frames.len());
+        Ok(())
+    }
+}

@@ -6,19 +6,26 @@ pub(crate) mod rapidjson;
 pub(crate) mod ring;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::io;
 use std::process::Child;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    // Constant and without a destructor: to use it allocates nothing, and it is there as long as the thread.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+}
 
 /// The system's allocator, counting.
 struct Counting;
 
-// SAFETY: every call goes to `System` with the arguments that came; the counter has no influence on them.
+// SAFETY: every call goes to `System` with the arguments that came; the counter has no influence on them and does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is also `System`'s.
         unsafe { System.alloc(layout) }
     }
@@ -29,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: as above; `pointer` came from `System`.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -38,9 +45,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations of this process so far.
+/// Allocations of this thread so far.
 pub(crate) fn allocations() -> u64 {
-    ALLOCATIONS.load(Ordering::Relaxed)
+    ALLOCATIONS.get()
 }
 
 /// The calling thread runs before all that are not real-time threads (`SCHED_FIFO` in sched(7)).
