@@ -270,6 +270,48 @@ fn child_writes_to_stdout() {
     std::process::exit(0);
 }
 
+/// Writes to standard output, a file on a disk that is full for a while, until some are lost; then the disk has room again.
+#[test]
+fn child_writes_to_a_full_disk() {
+    let Ok(ballast) = std::env::var("RINGTAP_BALLAST") else { return };
+    let mut harness = Harness::with("stdout:", 1, 4, 64 * 1024);
+    while harness.report().rejected == 0 {
+        harness.send_all(1, 100);
+    }
+    harness.wait_until(MINUTE, "settled", |report| report.in_flight == 0);
+    fs::remove_file(ballast).unwrap();
+    harness.send_all(3, 100);
+    let done = harness.finish(MINUTE);
+    eprintln!("\nDONE {} lost={}", done.report, done.reason("write_failed"));
+    std::process::exit(0);
+}
+
+#[test]
+fn standard_output_to_a_full_disk_has_whole_lines_and_as_many_as_were_delivered() {
+    for append in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Tmpfs::mount(folder.path(), "2m");
+        disk.fill(1 << 20);
+        let path = folder.path().join("out");
+        let file = fs::OpenOptions::new().create(true).write(true).append(append).open(&path).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_writes_to_a_full_disk", "--nocapture", "--quiet"])
+            .env("RINGTAP_BALLAST", folder.path().join("ballast"))
+            .stdout(file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = said(child);
+        let text = fs::read_to_string(&path).unwrap();
+        let records: String =
+            text.lines().filter(|line| line.starts_with('{')).map(|line| format!("{line}\n")).collect();
+        let found = numbers(&records, 0);
+        assert!(said.contains(&format!("delivered {} ", found.len())), "{} found: {said}", found.len());
+        assert!(found.is_sorted_by(|a, b| a < b) && !said.contains("lost=0"), "{said}");
+        assert!(!text.contains('\0') && text.ends_with("}\n"), "cut back, and nothing skipped");
+    }
+}
+
 fn said(mut child: std::process::Child) -> String {
     let mut text = String::new();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
