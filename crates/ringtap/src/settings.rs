@@ -38,8 +38,8 @@ impl OutputSettings {
         let urls = if output.to.is_empty() { &default[..] } else { &output.to };
         let mut sinks = Vec::new();
         for url in urls {
-            let kafka = shipper::KafkaOptions { librdkafka: config.kafka.librdkafka.clone(), ..Default::default() };
-            let sink = SinkConfig::parse(url).with_context(|| format!("sink {url:?}"))?.with_kafka_options(&kafka);
+            let sink = SinkConfig::parse(url).with_context(|| format!("sink {:?}", shipper::veiled(url)))?;
+            let sink = sink.with_librdkafka(&config.kafka.librdkafka);
             if sinks.contains(&sink) {
                 bail!("sink {sink} is named twice");
             }

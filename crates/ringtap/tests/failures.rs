@@ -39,6 +39,25 @@ fn wrong_arguments_are_named_with_what_is_allowed() {
 }
 
 #[test]
+fn no_mistake_shows_a_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ringtap.toml");
+    fs::write(&file, "[kafka.librdkafka]\n\"sasl.password\" = \"s3cret\n").unwrap();
+    let config = file.to_str().unwrap();
+    for arguments in [
+        ["--to", "kafka://user:s3cret@h/bad topic"],
+        ["--to", "kafka:user:s3cret@host/t"],
+        ["--to", "kafka://h/bad topic?sasl.password=s3cret"],
+        ["--to", "kafka://h/t?sasl.pasword=s3cret"],
+        ["-X", "sasl.password:s3cret"],
+        ["--config", config],
+    ] {
+        let done = run(&[&["run", "-i", "lo"][..], &arguments].concat()).expect(2);
+        assert!(!done.stderr.contains("s3cret"), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn a_libpcap_that_is_not_there_is_named_when_it_is_needed() {
     let lost = ["run", "-i", "lo", "--libpcap", "/nonexistent/libpcap.so", "-f", "tcp"];
     run(&lost).expect(2).says(&["/nonexistent/libpcap.so"]);

@@ -10,7 +10,7 @@ use pipeline::batch::{OpenBatch, SharedBatch};
 use pipeline::handoff::LaneSender;
 use pipeline::ledger::{Ledger, SinkCounters, SinkReport};
 use pipeline::pool::Pool;
-use shipper::{KafkaOptions, SinkConfig, SinkError, SinkHandle, Workers, start};
+use shipper::{SinkConfig, SinkError, SinkHandle, Workers, start};
 use testkit::kafka::{Kafka, Message};
 
 /// Octets of a record.
@@ -50,7 +50,7 @@ impl Harness {
 
     pub fn try_with(url: &str, queues: u16, limit: usize, capacity: usize) -> Result<Self, SinkError> {
         logs();
-        let config = SinkConfig::parse(url).expect("a sink").with_kafka_options(&KafkaOptions::default());
+        let config = SinkConfig::parse(url).expect("a sink");
         let ledger = Ledger::new();
         let counters = ledger.add_sink(&config.to_string());
         let workers = Workers { sensor: "test".to_owned(), count: usize::from(queues), buffers: limit };
