@@ -13,7 +13,7 @@ type Case<'a> = (&'a [&'a str], &'a [&'a str]);
 
 #[test]
 fn wrong_arguments_are_named_with_what_is_allowed() {
-    let cases: [Case<'_>; 16] = [
+    let cases: [Case<'_>; 18] = [
         (&["-i", "nosuch0"], &["\"nosuch0\" does not exist", "ringtap list"]),
         (&["-i", "this-name-is-too-long"], &["this-name-is-too-long"]),
         (&["-i", "lo", "-i", "lo"], &["\"lo\" is named twice"]),
@@ -27,6 +27,11 @@ fn wrong_arguments_are_named_with_what_is_allowed() {
         (&["-i", "lo", "--direction", "up"], &["one of in, out, promisc"]),
         (&["-i", "lo", "--to", "ftp://host/x"], &["ftp://host/x", "kafka://host:9092/topic"]),
         (&["-i", "lo", "--to", "null:", "--to", "null:"], &["null: is named twice"]),
+        (
+            &["-i", "lo", "--to", "file:///tmp/r", "--to", "file:///tmp/r?rotate=1MiB"],
+            &["file:///tmp/r is named twice"],
+        ),
+        (&["-i", "lo", "--to", "kafka://h/t", "--to", "kafka://h/t?acks=1"], &["kafka://h:9092/t is named twice"]),
         (&["-i", "lo", "--to", "kafka://127.0.0.1:9/t", "-X", "no.such.option=1"], &["no.such.option"]),
         (&["-i", "lo", "-X", "novalue"], &["KEY=VALUE"]),
         (&["-i", "lo", "--sensor", "a b"], &["not a sensor's name"]),

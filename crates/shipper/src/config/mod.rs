@@ -3,8 +3,9 @@
 mod file;
 mod kafka;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use file::FileConfig;
@@ -95,6 +96,30 @@ impl SinkConfig {
         }
         self
     }
+
+    /// Whether both would write to the same place, whatever their options. Two sinks must not: they would get into each
+    /// other's way, and share a name in the ledger.
+    #[must_use]
+    pub fn same_target(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kafka(a), Self::Kafka(b)) => a.topic == b.topic && brokers(a) == brokers(b),
+            (Self::File(a), Self::File(b)) => real_path(a) == real_path(b),
+            (Self::Stdout, Self::Stdout) | (Self::Null, Self::Null) => true,
+            _ => false,
+        }
+    }
+}
+
+/// In any order and spelling.
+fn brokers(kafka: &KafkaConfig) -> BTreeSet<String> {
+    kafka.brokers.iter().map(|broker| broker.to_ascii_lowercase()).collect()
+}
+
+/// By whatever links its directory is named; the file need not be there.
+fn real_path(file: &FileConfig) -> PathBuf {
+    let (directory, name) = (file.path.parent(), file.path.file_name());
+    let real = directory.and_then(|directory| directory.canonicalize().ok());
+    real.zip(name).map_or_else(|| file.path.clone(), |(directory, name)| directory.join(name))
 }
 
 impl FromStr for SinkConfig {
@@ -172,6 +197,30 @@ mod tests {
         assert_eq!(veiled("kafka://al:x@h/t?sasl.password=x&acks=1"), "kafka://***@h/t?sasl.password=***&acks=1");
         assert_eq!(veiled("kafka://h:1/t"), "kafka://h:1/t");
         assert_eq!(veiled("file:///a?rotate=1"), "file:///a?rotate=1");
+    }
+
+    #[test]
+    fn the_same_place_is_known_by_any_options_and_spelling() {
+        let directory = tempfile::tempdir().unwrap();
+        let (real, link) = (directory.path().join("real"), directory.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let (real, link) = (format!("file://{}", real.display()), format!("file://{}", link.display()));
+        for (a, b, same) in [
+            ("kafka://h/t?acks=1", "kafka://al:x@H:9092/t", true),
+            ("kafka://a,b/t", "kafka://b,a/t", true),
+            ("kafka://h/t", "kafka://h/u", false),
+            ("kafka://h/t", "kafka://h:1/t", false),
+            (&format!("{real}/r"), &format!("{link}/r?rotate=1MiB"), true),
+            (&format!("{real}/r?zstd=true"), &format!("{real}//r.zst"), true),
+            (&format!("{real}/r?zstd=true"), &format!("{real}/r"), false),
+            ("file:///nonexistent/a", "file:///nonexistent/a?rotate=1MiB", true),
+            ("stdout:", "stdout:", true),
+            ("stdout:", "null:", false),
+        ] {
+            let (first, second) = (SinkConfig::parse(a).unwrap(), SinkConfig::parse(b).unwrap());
+            assert_eq!((first.same_target(&second), second.same_target(&first)), (same, same), "{a} {b}");
+        }
     }
 
     #[test]
