@@ -1,4 +1,4 @@
-//! What needs a client's insides: a producer that lost count, one that takes long to end.
+//! What needs a client's insides: a producer that lost count, one that takes long to end, one that was refused.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +8,17 @@ use pipeline::batch::{OpenBatch, SharedBatch};
 use pipeline::handoff::Doorbell;
 use pipeline::ledger::{Ledger, SinkReport};
 use pipeline::pool::Pool;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::mocking::MockCluster;
 
 use super::KafkaSink;
+use super::reports::KafkaReports;
 use super::retire::Retiring;
 use crate::account::Account;
 use crate::config::SinkConfig;
 use crate::drive::Sink;
 use crate::handle::Workers;
-use crate::sys::produce::Shipment;
+use crate::sys::produce::{Outcome, Reports, Shipment};
 
 fn batch(pool: &mut Pool, sequence: u64) -> SharedBatch {
     let mut open = OpenBatch::new(pool.take().expect("a buffer"), 0, sequence, Instant::now());
@@ -127,4 +129,34 @@ fn a_client_that_takes_long_to_end_does_not_hold_up_the_sink() {
         bell.sleep(Duration::from_millis(20), || sink.has_news());
     }
     serve_until(&mut sink, &ledger, |report| report.delivered == 1);
+}
+
+/// An acknowledgement, or an answer, shows that the refusal is over: what is late then is late for another reason.
+#[test]
+fn a_refusal_is_forgotten_when_we_are_let_in() {
+    let ledger = Ledger::new();
+    let counters = ledger.add_sink("k");
+    let reports = KafkaReports::new("k", &Arc::new(Account::new(Arc::clone(&counters))));
+    let mut pool = Pool::new(1, 8192);
+    let mut settle = |outcome| {
+        counters.produced(1);
+        reports.delivery(shipment(batch(&mut pool, 0)), outcome);
+    };
+    let reason = |name: &str| ledger.report(false).sinks[0].reasons.get(name).copied().unwrap_or(0);
+    let late = Outcome::Failed { code: Code::MessageTimedOut, maybe_there: false };
+    let refuse = || reports.error(Code::Authentication, "Authentication failed");
+
+    refuse();
+    settle(late);
+    assert_eq!((reason("not_authorized"), reason("timed_out")), (1, 0));
+    settle(Outcome::Acknowledged);
+    settle(late);
+    assert_eq!((reason("not_authorized"), reason("timed_out")), (1, 1));
+    refuse();
+    reports.topic_is_missing(false, "t");
+    settle(late);
+    assert_eq!((reason("not_authorized"), reason("timed_out")), (1, 2));
+    reports.error(Code::SSL, "SSL handshake failed: error:0A000438:SSL routines::tlsv1 alert internal error");
+    settle(late);
+    assert_eq!((reason("not_authorized"), reason("timed_out")), (1, 3));
 }
