@@ -217,10 +217,15 @@ pub fn shared_broker() -> Arc<Kafka> {
     kafka
 }
 
-/// Log lines of the sinks so far that contain `part`.
+/// Log lines of the sinks so far that contain `part`. Other tests' sinks log too: see [`logged_by`].
 pub fn logged(part: &str) -> usize {
+    logged_by("", part)
+}
+
+/// Log lines so far that contain `part` and are of the sink whose URL contains `sink`: a broker's address, say.
+pub fn logged_by(sink: &str, part: &str) -> usize {
     let lines = LINES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    String::from_utf8_lossy(&lines).lines().filter(|line| line.contains(part)).count()
+    String::from_utf8_lossy(&lines).lines().filter(|line| line.contains(sink) && line.contains(part)).count()
 }
 
 static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
