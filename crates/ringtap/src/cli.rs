@@ -1,9 +1,12 @@
 //! The command line.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use capture_pcap::Rate;
-use clap::{Args, Parser, Subcommand};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::options::{CaptureOptions, ConfigFile, FilterOptions, LedgerOptions, LogOptions, OutputOptions};
@@ -61,7 +64,7 @@ pub(crate) struct CommonArgs {
     #[command(flatten, next_help_heading = "Output")]
     pub output: OutputOptions,
     /// Any option of librdkafka; may be given several times
-    #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub librdkafka: Vec<(String, String)>,
     #[command(flatten, next_help_heading = "Ledger")]
     pub ledger: LedgerOptions,
@@ -106,10 +109,23 @@ pub(crate) struct CheckArgs {
     pub live: LiveArgs,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is not KEY=VALUE")),
+/// An option of librdkafka. clap's own message would quote what was typed, which may be a password.
+#[derive(Clone)]
+struct KeyValue;
+
+impl TypedValueParser for KeyValue {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        match value.to_str().and_then(|text| text.split_once('=')) {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(command.clone().error(ErrorKind::ValueValidation, "-X takes KEY=VALUE, as in -X linger.ms=5")),
+        }
     }
 }
 

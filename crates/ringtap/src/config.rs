@@ -51,8 +51,36 @@ fn parse(text: &str, name: &str) -> Result<ConfigFile> {
         Ok(config) => Ok(config),
         Err(error) => {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            bail!("{name}, line {line}: {}\n{}", error.message(), text.lines().nth(line - 1).unwrap_or_default())
+            let (shown, whole) = shown(text, line);
+            bail!(
+                "{name}, line {line}: {}\n{shown}",
+                if whole { error.message() } else { without_value(error.message()) }
+            )
         }
+    }
+}
+
+/// A line as far as it may be seen by those who read the log, and whether that is all of it: no password of an option or of a
+/// URL, and nothing from within a text of several lines, which may be a key.
+fn shown(text: &str, number: usize) -> (String, bool) {
+    let mut inside = false;
+    for line in text.lines().take(number - 1) {
+        inside ^= (line.matches("\"\"\"").count() + line.matches("'''").count()) % 2 == 1;
+    }
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    if !inside && !shipper::is_secret(line) && !line.contains('@') {
+        return (line.to_owned(), true);
+    }
+    let key = line.split_once('=').map_or("", |(key, _)| key);
+    if inside || key.contains('@') { (String::new(), false) } else { (format!("{key}= ***"), false) }
+}
+
+/// The parser quotes a value of the wrong type.
+fn without_value(message: &str) -> &str {
+    if message.starts_with("invalid type") || message.starts_with("invalid value") {
+        "this value has the wrong type"
+    } else {
+        message
     }
 }
 
@@ -77,6 +105,28 @@ mod tests {
         let direction = message("[capture]\ndirection = \"up\"\n");
         assert!(direction.contains("one of in, out, promisc"), "{direction}");
         assert!(message("[capture\n").contains("line 1"));
+    }
+
+    #[test]
+    fn errors_have_no_password() {
+        let section = "[kafka.librdkafka]\n";
+        for (text, line) in [
+            (format!("{section}\"sasl.password\" = \"s3cret\n"), "line 2: "),
+            (format!("{section}\"sasl.password\" = 53cre7\n"), "line 2: "),
+            (format!("{section}\"sasl.password\" = s3cret\n"), "line 2: "),
+            (format!("{section}sasl.password = \"s3cret\"\n"), "sasl.password = ***"),
+            ("[output]\n\"Sasl.Password\" = \"s3cret\"\n".to_owned(), "\"Sasl.Password\" = ***"),
+            (format!("{section}\"ssl.key.pem\" = \"\"\"\nabc\ns3cret\\q==\n\"\"\"\n"), "line 4: "),
+            ("[output]\nto = [\"kafka://al:s3cret@h/t\n".to_owned(), "to = ***"),
+            ("[output]\nto = [\n  \"kafka://al:s3cret@h/t?a=b\n".to_owned(), "line 3: "),
+            ("[output]\nto = [\"kafka://h/t?sasl.password=s3cret\n".to_owned(), "to = ***"),
+            ("[output]\nto = \"kafka://al:s3cret@h/t\"\n".to_owned(), "to = ***"),
+        ] {
+            let said = message(&text);
+            assert!(said.contains(line) && !said.contains("s3cret") && !said.contains("53cre7"), "{text}: {said}");
+        }
+        let number = message(&format!("{section}\"sasl.password\" = 12345\n"));
+        assert!(number.contains("\"sasl.password\" = ***") && !number.contains("12345"), "{number}");
     }
 
     #[test]

@@ -36,13 +36,13 @@ impl OutputSettings {
         let output = &config.output;
         let default = ["stdout:".to_owned()];
         let urls = if output.to.is_empty() { &default[..] } else { &output.to };
-        let mut sinks = Vec::new();
+        let mut sinks: Vec<SinkConfig> = Vec::new();
         for url in urls {
-            let kafka = shipper::KafkaOptions { librdkafka: config.kafka.librdkafka.clone(), ..Default::default() };
-            let sink = SinkConfig::parse(url).with_context(|| format!("sink {url:?}"))?.with_kafka_options(&kafka);
-            if sinks.contains(&sink) {
+            let sink = SinkConfig::parse(url).with_context(|| format!("sink {:?}", shipper::veiled(url)))?;
+            if sinks.iter().any(|other| sink.same_target(other)) {
                 bail!("sink {sink} is named twice");
             }
+            let sink = sink.with_librdkafka(&config.kafka.librdkafka);
             sinks.push(sink);
         }
         let hostname = hostname();

@@ -13,7 +13,7 @@ type Case<'a> = (&'a [&'a str], &'a [&'a str]);
 
 #[test]
 fn wrong_arguments_are_named_with_what_is_allowed() {
-    let cases: [Case<'_>; 16] = [
+    let cases: [Case<'_>; 18] = [
         (&["-i", "nosuch0"], &["\"nosuch0\" does not exist", "ringtap list"]),
         (&["-i", "this-name-is-too-long"], &["this-name-is-too-long"]),
         (&["-i", "lo", "-i", "lo"], &["\"lo\" is named twice"]),
@@ -27,6 +27,11 @@ fn wrong_arguments_are_named_with_what_is_allowed() {
         (&["-i", "lo", "--direction", "up"], &["one of in, out, promisc"]),
         (&["-i", "lo", "--to", "ftp://host/x"], &["ftp://host/x", "kafka://host:9092/topic"]),
         (&["-i", "lo", "--to", "null:", "--to", "null:"], &["null: is named twice"]),
+        (
+            &["-i", "lo", "--to", "file:///tmp/r", "--to", "file:///tmp/r?rotate=1MiB"],
+            &["file:///tmp/r is named twice"],
+        ),
+        (&["-i", "lo", "--to", "kafka://h/t", "--to", "kafka://h/t?acks=1"], &["kafka://h:9092/t is named twice"]),
         (&["-i", "lo", "--to", "kafka://127.0.0.1:9/t", "-X", "no.such.option=1"], &["no.such.option"]),
         (&["-i", "lo", "-X", "novalue"], &["KEY=VALUE"]),
         (&["-i", "lo", "--sensor", "a b"], &["not a sensor's name"]),
@@ -35,6 +40,25 @@ fn wrong_arguments_are_named_with_what_is_allowed() {
         let arguments: Vec<_> = ["run"].iter().chain(arguments).collect();
         let done = run(&arguments).expect(2).says(says);
         assert!(done.stdout.is_empty() && !done.stderr.contains("panicked"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn no_mistake_shows_a_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ringtap.toml");
+    fs::write(&file, "[kafka.librdkafka]\n\"sasl.password\" = \"s3cret\n").unwrap();
+    let config = file.to_str().unwrap();
+    for arguments in [
+        ["--to", "kafka://user:s3cret@h/bad topic"],
+        ["--to", "kafka:user:s3cret@host/t"],
+        ["--to", "kafka://h/bad topic?sasl.password=s3cret"],
+        ["--to", "kafka://h/t?sasl.pasword=s3cret"],
+        ["-X", "sasl.password:s3cret"],
+        ["--config", config],
+    ] {
+        let done = run(&[&["run", "-i", "lo"][..], &arguments].concat()).expect(2);
+        assert!(!done.stderr.contains("s3cret"), "{}", done.stderr);
     }
 }
 

@@ -21,6 +21,16 @@ impl Account {
         self.unless_closed(|counters| counters.delivered(batch.len() as u64, batch.as_json_array().len() as u64));
     }
 
+    /// The first `records` of a batch, which are `octets`, were delivered; the others are lost.
+    pub(crate) fn delivered_in_part(&self, batch: &SharedBatch, records: u64, octets: u64, why: Loss) {
+        self.unless_closed(|counters| {
+            if records > 0 {
+                counters.delivered(records, octets);
+            }
+            counters.lost(why, (batch.len() as u64).saturating_sub(records));
+        });
+    }
+
     pub(crate) fn lost(&self, why: Loss, batch: &SharedBatch) {
         self.unless_closed(|counters| counters.lost(why, batch.len() as u64));
     }

@@ -52,7 +52,9 @@ pub(crate) trait Sink {
     }
 
     /// All is settled: close what is open.
-    fn finish(&mut self) {}
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// The lanes, and the one batch that was received and is not yet accepted.
@@ -138,8 +140,10 @@ pub(crate) fn run(sink: &mut dyn Sink, inbox: &mut Inbox, bell: &Doorbell, share
         }
         let finished = inbox.is_finished();
         if finished && progress.in_flight == 0 {
-            sink.finish();
-            return Ending::Complete;
+            return match sink.finish() {
+                Ok(()) => Ending::Complete,
+                Err(error) => Ending::Failed(Loss::WriteFailed, error),
+            };
         }
         let command = shared.command();
         let look_again = match command {
@@ -158,6 +162,8 @@ pub(crate) fn run(sink: &mut dyn Sink, inbox: &mut Inbox, bell: &Doorbell, share
 
 fn give_up(sink: &mut dyn Sink, why: Loss) -> Ending {
     sink.give_up(why);
-    sink.finish();
-    Ending::GaveUp(why)
+    match sink.finish() {
+        Ok(()) => Ending::GaveUp(why),
+        Err(error) => Ending::Failed(why, error),
+    }
 }

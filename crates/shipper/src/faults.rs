@@ -1,6 +1,7 @@
 //! Tests: whatever a sink does, the ledger closes and every buffer comes home.
 
 use std::collections::VecDeque;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +30,11 @@ enum Act {
     Fail,
 }
 
+/// Without a word from the process's panic hook, which is every test's.
+fn panic_on_purpose() -> ! {
+    resume_unwind(Box::new("on purpose"))
+}
+
 /// A sink that follows a script; what it keeps is settled when it is served, in order, one at a time.
 struct Scripted {
     account: Arc<Account>,
@@ -45,10 +51,10 @@ impl Sink for Scripted {
             Act::Keep => self.kept.push_back(batch),
             Act::Refuse => return Err(batch),
             Act::Lose => self.account.lost(Loss::Refused, &batch),
-            Act::PanicHolding => panic!("on purpose"),
+            Act::PanicHolding => panic_on_purpose(),
             Act::PanicAfterSettling => {
                 self.account.delivered(&batch);
-                panic!("on purpose");
+                panic_on_purpose();
             }
             Act::Fail => {
                 self.failed = true;
@@ -182,8 +188,6 @@ proptest! {
         batches in prop::collection::vec(any::<u8>(), 0..16),
         end in end(),
     ) {
-        std::panic::set_hook(Box::new(|_| {}));
         run(script, stubborn, &batches, end);
-        drop(std::panic::take_hook());
     }
 }

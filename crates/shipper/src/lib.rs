@@ -21,7 +21,7 @@ mod stdout;
 #[expect(unsafe_code, reason = "the one home of unsafe in this crate")]
 mod sys;
 
-pub use config::{Compression, FileConfig, KafkaConfig, KafkaOptions, SinkConfig, UrlError};
+pub use config::{FileConfig, KafkaConfig, SinkConfig, UrlError, is_secret, veiled};
 pub use error::SinkError;
 pub use handle::{SinkHandle, SinkState, Workers, start};
 pub use kafka::ProbeError;

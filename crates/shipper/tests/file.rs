@@ -119,6 +119,61 @@ fn a_file_that_is_moved_away_is_begun_anew() {
     assert_eq!(numbers(&text, 0), (0..20).collect::<Vec<_>>());
 }
 
+/// What logrotate's `create` does, and what happens to the old file afterwards is not ours to know.
+#[test]
+fn a_file_that_is_replaced_is_left_and_its_replacement_is_written() {
+    for query in ["", "?zstd=true"] {
+        let folder = tempfile::tempdir().unwrap();
+        let name = if query.is_empty() { "r.ndjson" } else { "r.ndjson.zst" };
+        let (path, moved) = (folder.path().join(name), folder.path().join("moved"));
+        let text = |path: &Path| {
+            let octets = fs::read(path).unwrap();
+            String::from_utf8(if query.is_empty() { octets } else { unpacked(path) }).unwrap()
+        };
+        let mut harness = Harness::with(&url(&path, query), 1, 4, 64 * 1024);
+        harness.send_all(1, 10);
+        harness.wait_until(MINUTE, "written", |report| report.delivered == 10);
+        fs::rename(&path, &moved).unwrap();
+        fs::write(&path, "").unwrap();
+        let before = text(&moved);
+        fs::remove_file(&moved).unwrap();
+        harness.send_all(2, 10);
+        harness.wait_until(MINUTE, "written", |report| report.delivered == 30);
+        // Again: what is there already stays.
+        fs::rename(&path, &moved).unwrap();
+        fs::copy(&moved, &path).unwrap();
+        harness.send_all(1, 10);
+        harness.finish(MINUTE).nothing_lost();
+        assert_eq!(numbers(&before, 0), (0..10).collect::<Vec<_>>());
+        assert_eq!(numbers(&text(&moved), 0), (10..30).collect::<Vec<_>>());
+        assert_eq!(numbers(&text(&path), 0), (10..40).collect::<Vec<_>>());
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, 2, "nothing else was moved aside");
+    }
+}
+
+fn unpacked(path: &Path) -> Vec<u8> {
+    Command::new("zstd").args(["-dc"]).arg(path).output().expect("zstd(1) is there").stdout
+}
+
+/// A replacement that is no file is not written through: it is moved aside, as at the start.
+#[test]
+fn a_link_in_the_place_of_the_file_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, elsewhere) = (folder.path().join("r.ndjson"), folder.path().join("elsewhere"));
+    fs::write(&elsewhere, "precious\n").unwrap();
+    let mut harness = Harness::with(&url(&path, ""), 1, 4, 64 * 1024);
+    harness.send_all(1, 10);
+    harness.wait_until(MINUTE, "written", |report| report.delivered == 10);
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    harness.send_all(1, 10);
+    harness.finish(MINUTE).nothing_lost();
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious\n");
+    assert_eq!(numbers(&fs::read_to_string(&path).unwrap(), 0), (10..20).collect::<Vec<_>>());
+    assert!(fs::symlink_metadata(folder.path().join("r-000001.ndjson")).unwrap().is_symlink());
+}
+
 #[test]
 fn where_nothing_can_be_written_it_is_said_at_start() {
     let folder = tempfile::tempdir().unwrap();
@@ -213,6 +268,48 @@ fn child_writes_to_stdout() {
     eprintln!("\nDONE {} gone={gone} ms={}", done.report, begun.elapsed().as_millis());
     // The test harness would go on to write to that standard output.
     std::process::exit(0);
+}
+
+/// Writes to standard output, a file on a disk that is full for a while, until some are lost; then the disk has room again.
+#[test]
+fn child_writes_to_a_full_disk() {
+    let Ok(ballast) = std::env::var("RINGTAP_BALLAST") else { return };
+    let mut harness = Harness::with("stdout:", 1, 4, 64 * 1024);
+    while harness.report().rejected == 0 {
+        harness.send_all(1, 100);
+    }
+    harness.wait_until(MINUTE, "settled", |report| report.in_flight == 0);
+    fs::remove_file(ballast).unwrap();
+    harness.send_all(3, 100);
+    let done = harness.finish(MINUTE);
+    eprintln!("\nDONE {} lost={}", done.report, done.reason("write_failed"));
+    std::process::exit(0);
+}
+
+#[test]
+fn standard_output_to_a_full_disk_has_whole_lines_and_as_many_as_were_delivered() {
+    for append in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Tmpfs::mount(folder.path(), "2m");
+        disk.fill(1 << 20);
+        let path = folder.path().join("out");
+        let file = fs::OpenOptions::new().create(true).write(true).append(append).open(&path).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_writes_to_a_full_disk", "--nocapture", "--quiet"])
+            .env("RINGTAP_BALLAST", folder.path().join("ballast"))
+            .stdout(file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = said(child);
+        let text = fs::read_to_string(&path).unwrap();
+        let records: String =
+            text.lines().filter(|line| line.starts_with('{')).map(|line| format!("{line}\n")).collect();
+        let found = numbers(&records, 0);
+        assert!(said.contains(&format!("delivered {} ", found.len())), "{} found: {said}", found.len());
+        assert!(found.is_sorted_by(|a, b| a < b) && !said.contains("lost=0"), "{said}");
+        assert!(!text.contains('\0') && text.ends_with("}\n"), "cut back, and nothing skipped");
+    }
 }
 
 fn said(mut child: std::process::Child) -> String {

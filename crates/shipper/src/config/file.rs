@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::UrlError;
+use super::{UrlError, veiled};
 
 /// Where records are written as NDJSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl FileConfig {
     pub const DEFAULT_LEVEL: i32 = 1;
 
     pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
-        let wrong = || UrlError::Path(text.to_owned());
+        let wrong = || UrlError::Path(veiled(text));
         if !text.starts_with("file:///") {
             return Err(wrong());
         }

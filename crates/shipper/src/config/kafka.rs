@@ -6,51 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 use url::{Host, form_urlencoded};
 
 use super::UrlError;
-
-/// How messages are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// The cheapest by far; shrinks records some four times.
-    #[default]
-    Lz4,
-    /// Nine times, for a third more CPU.
-    Zstd,
-    /// For consumers that know nothing else.
-    Gzip,
-    /// For consumers that know nothing else.
-    Snappy,
-}
-
-impl Compression {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-        }
-    }
-}
-
-/// Options of Kafka sinks that do not stand in the URL. The URL's win over `librdkafka`, and those over the fields.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KafkaOptions {
-    /// How messages are compressed; lz4 if not given.
-    pub compression: Option<Compression>,
-    /// Seconds until a message that was not acknowledged is given up; 300 if not given, 0 for never.
-    pub timeout_seconds: Option<u32>,
-    /// Any option of librdkafka, as it is.
-    pub librdkafka: BTreeMap<String, String>,
-}
 
 /// A Kafka topic.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,8 +19,8 @@ pub struct KafkaConfig {
     pub topic: String,
     /// User and password from the URL.
     pub credentials: Option<(String, String)>,
-    /// Options from elsewhere.
-    pub options: KafkaOptions,
+    /// librdkafka's options from elsewhere.
+    pub librdkafka: BTreeMap<String, String>,
     /// librdkafka's options from the URL's query.
     pub query: BTreeMap<String, String>,
 }
@@ -70,7 +28,11 @@ pub struct KafkaConfig {
 impl KafkaConfig {
     /// `rest` is what follows the scheme and its colon.
     pub(super) fn parse(rest: &str) -> Result<Self, UrlError> {
-        let rest = rest.strip_prefix("//").ok_or_else(|| UrlError::Broker(rest.to_owned()))?;
+        // Only what stands behind the last @ is surely no password, whatever a user forgot to encode.
+        let shown = |part: &str| {
+            if rest.rsplit('@').next().is_some_and(|end| end.contains(part)) { part.to_owned() } else { veiled(rest) }
+        };
+        let rest = rest.strip_prefix("//").ok_or_else(|| UrlError::Broker(shown(rest)))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, topic) = rest.split_once('/').unwrap_or((rest, ""));
         let (credentials, hosts) = match authority.rsplit_once('@') {
@@ -78,10 +40,13 @@ impl KafkaConfig {
             None => (None, authority),
         };
         Ok(Self {
-            brokers: hosts.split(',').map(broker).collect::<Result<_, _>>()?,
-            topic: checked_topic(topic)?,
+            brokers: hosts
+                .split(',')
+                .map(|text| broker(text).ok_or_else(|| UrlError::Broker(shown(text))))
+                .collect::<Result<_, _>>()?,
+            topic: if is_topic(topic) { topic.to_owned() } else { return Err(UrlError::Topic(shown(topic))) },
             credentials,
-            options: KafkaOptions::default(),
+            librdkafka: BTreeMap::new(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         })
     }
@@ -93,28 +58,49 @@ fn credentials(user_info: &str) -> (String, String) {
     (decode(user), decode(password))
 }
 
-fn broker(text: &str) -> Result<String, UrlError> {
-    let wrong = || UrlError::Broker(text.to_owned());
+fn broker(text: &str) -> Option<String> {
     // The colons of a bare IPv6 address are in brackets.
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().map_err(|_| wrong())?),
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse::<u16>().ok()?),
         _ => (text, 9092),
     };
-    Host::parse(host).map_err(|_| wrong())?;
-    Ok(format!("{host}:{port}"))
+    Host::parse(host).ok()?;
+    Some(format!("{host}:{port}"))
 }
 
-fn checked_topic(name: &str) -> Result<String, UrlError> {
-    let valid = (1..=249).contains(&name.len())
+fn is_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len())
         && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
         && name != "."
-        && name != "..";
-    if valid { Ok(name.to_owned()) } else { Err(UrlError::Topic(name.to_owned())) }
+        && name != ".."
 }
 
-/// Whether an option's value must not be shown.
-pub(crate) fn is_secret(option: &str) -> bool {
-    ["password", "secret", "key.pem", "sasl.oauthbearer.config", "sasl.jaas"].iter().any(|part| option.contains(part))
+/// Whether an option of librdkafka has a value that must not be shown.
+#[must_use]
+pub fn is_secret(option: &str) -> bool {
+    let option = option.to_ascii_lowercase();
+    let parts = ["passw", "passphrase", "secret", "key.pem", "sasl.oauthbearer.config", "sasl.jaas"];
+    parts.iter().any(|part| option.contains(part))
+}
+
+/// A sink's URL as it may be shown, be it right or wrong: without user information and without the values of secret options.
+#[must_use]
+pub fn veiled(url: &str) -> String {
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    let options = query.split('&').map(|option| match option.split_once('=') {
+        Some((name, _)) if is_secret(&percent_decode_str(name).decode_utf8_lossy()) => format!("{name}=***"),
+        _ => option.to_owned(),
+    });
+    let mut shown = path.to_owned();
+    for (n, option) in options.enumerate().filter(|_| url.contains('?')) {
+        shown.push(if n == 0 { '?' } else { '&' });
+        shown.push_str(&option);
+    }
+    // A password may have any sign in it, if it was not encoded.
+    let Some((before, after)) = shown.rsplit_once('@') else { return shown };
+    let scheme = before.find("//").map_or("", |at| &before[..at + 2]);
+    let scheme = if scheme.bytes().all(|c| c.is_ascii_lowercase() || b"+:/".contains(&c)) { scheme } else { "" };
+    format!("{scheme}***@{after}")
 }
 
 struct Veiled<'a>(&'a BTreeMap<String, String>);
@@ -126,23 +112,13 @@ impl fmt::Debug for Veiled<'_> {
     }
 }
 
-impl fmt::Debug for KafkaOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaOptions")
-            .field("compression", &self.compression)
-            .field("timeout_seconds", &self.timeout_seconds)
-            .field("librdkafka", &Veiled(&self.librdkafka))
-            .finish()
-    }
-}
-
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("topic", &self.topic)
             .field("credentials", &self.credentials.as_ref().map(|(user, _)| (user, "***")))
-            .field("options", &self.options)
+            .field("librdkafka", &Veiled(&self.librdkafka))
             .field("query", &Veiled(&self.query))
             .finish()
     }

@@ -3,12 +3,13 @@
 mod file;
 mod kafka;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use file::FileConfig;
-pub(crate) use kafka::is_secret;
-pub use kafka::{Compression, KafkaConfig, KafkaOptions};
+pub use kafka::{KafkaConfig, is_secret, veiled};
 
 /// A sink, as its URL names it. Its `Display` is the name that ledger and logs use, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ impl SinkConfig {
     /// # Errors
     /// What is wrong with it and what is allowed.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let (scheme, rest) = text.split_once(':').ok_or_else(|| UrlError::Scheme(text.to_owned()))?;
+        let (scheme, rest) = text.split_once(':').ok_or_else(|| UrlError::Scheme(veiled(text)))?;
         match scheme {
             "kafka" => KafkaConfig::parse(rest).map(Self::Kafka),
             "file" => FileConfig::parse(text).map(Self::File),
@@ -83,18 +84,42 @@ impl SinkConfig {
             _ => Err(LATER
                 .into_iter()
                 .find(|later| *later == scheme)
-                .map_or_else(|| UrlError::Scheme(scheme.to_owned()), UrlError::Later)),
+                .map_or_else(|| UrlError::Scheme(veiled(scheme)), UrlError::Later)),
         }
     }
 
-    /// Adds options from elsewhere to a Kafka sink; those of the URL win. Other sinks stay as they are.
+    /// Adds librdkafka's options from elsewhere to a Kafka sink; those of the URL win. Other sinks stay as they are.
     #[must_use]
-    pub fn with_kafka_options(mut self, options: &KafkaOptions) -> Self {
+    pub fn with_librdkafka(mut self, options: &BTreeMap<String, String>) -> Self {
         if let Self::Kafka(kafka) = &mut self {
-            kafka.options = options.clone();
+            kafka.librdkafka = options.clone();
         }
         self
     }
+
+    /// Whether both would write to the same place, whatever their options. Two sinks must not: they would get into each
+    /// other's way, and share a name in the ledger.
+    #[must_use]
+    pub fn same_target(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kafka(a), Self::Kafka(b)) => a.topic == b.topic && brokers(a) == brokers(b),
+            (Self::File(a), Self::File(b)) => real_path(a) == real_path(b),
+            (Self::Stdout, Self::Stdout) | (Self::Null, Self::Null) => true,
+            _ => false,
+        }
+    }
+}
+
+/// In any order and spelling.
+fn brokers(kafka: &KafkaConfig) -> BTreeSet<String> {
+    kafka.brokers.iter().map(|broker| broker.to_ascii_lowercase()).collect()
+}
+
+/// By whatever links its directory is named; the file need not be there.
+fn real_path(file: &FileConfig) -> PathBuf {
+    let (directory, name) = (file.path.parent(), file.path.file_name());
+    let real = directory.and_then(|directory| directory.canonicalize().ok());
+    real.zip(name).map_or_else(|| file.path.clone(), |(directory, name)| directory.join(name))
 }
 
 impl FromStr for SinkConfig {
@@ -145,6 +170,57 @@ mod tests {
         assert_eq!(kafka.credentials, Some(("al".to_owned(), "p@+ss".to_owned())));
         assert_eq!(kafka.query["compression.type"], "zstd");
         assert!(!format!("{kafka:?}").contains("p@"), "no password in a debug print");
+    }
+
+    /// Wherever the mistake is, and whatever signs of it should have been encoded.
+    #[test]
+    fn no_error_and_no_veiled_url_has_a_password() {
+        for (text, part) in [
+            ("kafka://user:s3cret@h/bad topic", "\"bad topic\" is not a Kafka topic"),
+            ("kafka:user:s3cret@host/t", "\"***@host/t\" is not a broker"),
+            ("kafka://user:s3cret@h:99999/t", "\"h:99999\" is not a broker"),
+            ("kafka://user:s3cret/s3cret@h/t", "***@h/t"),
+            ("kafka://user:s3cret?s3cret@h/t", "***@h/t"),
+            ("kafka://user:s3cret@s3cret/s3cret@h/t", "***@h/t"),
+            ("kafka://h/a b?sasl.password=s3cret&acks=1", "not a Kafka topic"),
+            ("kafka://h/a b?SASL%2Epassword=s3cret@s3cret&acks=1", "not a Kafka topic"),
+            ("kafak://user:s3cret@h/t", "use kafka://"),
+            ("s3cret@h/t", "use kafka://"),
+            ("s3cret@h:9092/t", "use kafka://"),
+            ("file://user:s3cret@h/x", "***@h/x"),
+        ] {
+            let (said, shown) = (name(text), veiled(text));
+            assert!(said.starts_with("error: ") && said.contains(part), "{text}: {said}");
+            assert!(!said.contains("s3cret") && !said.contains("user"), "{said}");
+            assert!(!shown.contains("s3cret") && !shown.contains("user"), "{shown}");
+        }
+        assert_eq!(veiled("kafka://al:x@h/t?sasl.password=x&acks=1"), "kafka://***@h/t?sasl.password=***&acks=1");
+        assert_eq!(veiled("kafka://h:1/t"), "kafka://h:1/t");
+        assert_eq!(veiled("file:///a?rotate=1"), "file:///a?rotate=1");
+    }
+
+    #[test]
+    fn the_same_place_is_known_by_any_options_and_spelling() {
+        let directory = tempfile::tempdir().unwrap();
+        let (real, link) = (directory.path().join("real"), directory.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let (real, link) = (format!("file://{}", real.display()), format!("file://{}", link.display()));
+        for (a, b, same) in [
+            ("kafka://h/t?acks=1", "kafka://al:x@H:9092/t", true),
+            ("kafka://a,b/t", "kafka://b,a/t", true),
+            ("kafka://h/t", "kafka://h/u", false),
+            ("kafka://h/t", "kafka://h:1/t", false),
+            (&format!("{real}/r"), &format!("{link}/r?rotate=1MiB"), true),
+            (&format!("{real}/r?zstd=true"), &format!("{real}//r.zst"), true),
+            (&format!("{real}/r?zstd=true"), &format!("{real}/r"), false),
+            ("file:///nonexistent/a", "file:///nonexistent/a?rotate=1MiB", true),
+            ("stdout:", "stdout:", true),
+            ("stdout:", "null:", false),
+        ] {
+            let (first, second) = (SinkConfig::parse(a).unwrap(), SinkConfig::parse(b).unwrap());
+            assert_eq!((first.same_target(&second), second.same_target(&first)), (same, same), "{a} {b}");
+        }
     }
 
     #[test]

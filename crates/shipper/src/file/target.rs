@@ -1,8 +1,8 @@
 //! The file that is being written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::names;
@@ -15,8 +15,13 @@ pub(super) struct Target {
     file: File,
     path: PathBuf,
     len: u64,
-    /// Not a pipe or a device: can be cut back, rotated and moved.
-    regular: bool,
+    /// Which file it is, whatever its name: device and inode. `None` of a pipe or a device, which cannot be cut back, rotated
+    /// and moved.
+    identity: Option<(u64, u64)>,
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 fn error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> SinkError {
@@ -75,22 +80,44 @@ impl Target {
             .create_new(true)
             .open(path)
             .map_err(error(path, "cannot make this file"))?;
-        Ok(Self { file, path: path.to_owned(), len: 0, regular: true })
+        Self::regular(file, path)
+    }
+
+    /// After a file was moved away: goes on in the one that was put in its place (logrotate's `create`), behind what it holds,
+    /// or begins one.
+    pub(super) fn follow(path: &Path) -> Result<Self, SinkError> {
+        if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+            let opened = OpenOptions::new().append(true).custom_flags(libc::O_NOFOLLOW).open(path);
+            return Self::regular(opened.map_err(error(path, "cannot go on in this file"))?, path);
+        }
+        Self::begin(path)
+    }
+
+    fn regular(file: File, path: &Path) -> Result<Self, SinkError> {
+        let metadata = file.metadata().map_err(error(path, "cannot be looked at"))?;
+        Ok(Self { file, path: path.to_owned(), len: metadata.len(), identity: Some(identity(&metadata)) })
     }
 
     fn open_special(path: &Path) -> Result<Self, SinkError> {
         let file = OpenOptions::new().write(true).open(path).map_err(error(path, "cannot open"))?;
-        Ok(Self { file, path: path.to_owned(), len: 0, regular: false })
+        Ok(Self { file, path: path.to_owned(), len: 0, identity: None })
     }
 
-    /// Octets written to this file.
+    /// Octets in this file.
     pub(super) fn len(&self) -> u64 {
-        if self.regular { self.len } else { 0 }
+        if self.identity.is_some() { self.len } else { 0 }
     }
 
-    /// Someone renamed or removed the file (logrotate): the next one should be begun.
+    /// Someone renamed or removed the file (logrotate), so that what is written to it may never be seen: it is not the one
+    /// that has the name now.
     pub(super) fn was_moved_away(&self) -> bool {
-        self.regular && matches!(fs::symlink_metadata(&self.path), Err(error) if error.kind() == ErrorKind::NotFound)
+        let Some(ours) = self.identity else { return false };
+        match fs::symlink_metadata(&self.path) {
+            Ok(metadata) => identity(&metadata) != ours,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => true,
+            // Nobody can look there: it still has a name, or none.
+            Err(_) => self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0),
+        }
     }
 
     /// Writes all, or leaves the file as it was.
@@ -113,22 +140,21 @@ impl Target {
     /// Removes the last `octets`, part of a batch.
     fn cut_off(&self, octets: u64) {
         if octets > 0
-            && self.regular
+            && self.identity.is_some()
             && let Err(error) = self.file.metadata().and_then(|m| self.file.set_len(m.size().saturating_sub(octets)))
         {
             tracing::warn!("{}: part of a batch stays behind: {error}", self.path.display());
         }
     }
 
-    /// To the disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        if self.regular { self.file.sync_data() } else { Ok(()) }
+    /// Moves it aside under a number of its own: `None` if someone moved it away already.
+    pub(super) fn set_aside(&self) -> Result<Option<PathBuf>, SinkError> {
+        if self.was_moved_away() { Ok(None) } else { move_aside(&self.path).map(Some) }
     }
 
-    /// To the disk, and aside under a number of its own: `None` if it was moved away already.
-    pub(super) fn finish(self, path: &Path) -> Result<Option<PathBuf>, SinkError> {
-        self.sync().map_err(error(path, "cannot write to disk"))?;
-        if self.was_moved_away() { Ok(None) } else { move_aside(path).map(Some) }
+    /// The same open file once more, to bring what it holds to the disk. `None` if it has none.
+    pub(super) fn for_the_disk(&self) -> Option<io::Result<File>> {
+        self.identity.map(|_| self.file.try_clone())
     }
 }
 

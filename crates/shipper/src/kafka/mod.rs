@@ -4,6 +4,7 @@ mod options;
 mod outcome;
 mod probe;
 mod reports;
+mod retire;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use crate::error::SinkError;
 use crate::handle::Workers;
 use crate::sys::produce::{Lender, Shipment};
 use reports::KafkaReports;
+use retire::Retiring;
 
 /// After this long without an acknowledgement, while some are waited for, it is worth a line in the log.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -44,6 +46,8 @@ pub(crate) struct KafkaSink {
     bell: Doorbell,
     reports: Arc<KafkaReports>,
     lender: Option<Lender<KafkaReports>>,
+    /// The client before, as long as it has not ended.
+    retiring: Option<Retiring>,
     renewed: Instant,
     /// To be sent before anything else: what an earlier client did not send.
     again: VecDeque<Shipment>,
@@ -65,6 +69,7 @@ impl KafkaSink {
             bell: bell.clone(),
             reports: Arc::new(KafkaReports::new(name, account)),
             lender: None,
+            retiring: None,
             renewed: Instant::now(),
             again: VecDeque::new(),
             topic: TopicCheck::default(),
@@ -120,17 +125,28 @@ impl KafkaSink {
         let Some(lender) = self.lender.take() else { return };
         error!(sink = self.name, "the Kafka client can go on no more and is replaced: {code}: {reason}");
         settle_purged(&lender, &self.bell);
-        let unreported = lender.end();
-        for shipment in &unreported {
-            self.reports.lost(shipment, Loss::Unacknowledged);
-        }
-        let mut returned = self.reports.take_returned();
-        returned.extend(self.again.drain(..));
-        returned.sort_by_key(|shipment| (shipment.batch.meta().queue, shipment.batch.meta().first_sequence));
-        self.again = returned.into();
+        let unsettled = lender.in_flight();
+        self.retiring = Some(Retiring::start(lender.into_end(), unsettled, &self.bell));
         self.renewed = Instant::now();
-        // Whatever its end reported is of the past.
-        self.reports.take_suspicion();
+    }
+
+    /// Once the client before has ended: what it did not send comes first. Until then there is no next one, which could
+    /// overtake it.
+    fn succeed(&mut self) {
+        if let Some(retiring) = self.retiring.take_if(|retiring| retiring.is_over()) {
+            for shipment in &retiring.join() {
+                self.reports.lost(shipment, Loss::Unacknowledged);
+            }
+            let mut returned = self.reports.take_returned();
+            returned.extend(self.again.drain(..));
+            returned.sort_by_key(|shipment| (shipment.batch.meta().queue, shipment.batch.meta().first_sequence));
+            self.again = returned.into();
+            // Whatever its end reported is of the past.
+            self.reports.take_suspicion();
+        }
+        if self.retiring.is_none() {
+            self.revive();
+        }
     }
 
     /// Makes the next client, not too soon after the last.
@@ -181,7 +197,7 @@ impl Sink for KafkaSink {
                 }
             }
         } else {
-            self.revive();
+            self.succeed();
         }
         self.send_again();
         if let Some(lender) = &self.lender {
@@ -194,7 +210,9 @@ impl Sink for KafkaSink {
 
     fn progress(&self) -> Progress {
         let Some(lender) = &self.lender else {
-            return Progress { in_flight: self.again.len(), look_again: RENEWAL / 4 };
+            let retiring = self.retiring.as_ref().map_or(0, Retiring::unsettled);
+            let in_flight = retiring + self.again.len() + self.reports.returned();
+            return Progress { in_flight, look_again: RENEWAL / 4 };
         };
         // Batches that a broken client gave back are in neither place until it is replaced.
         let in_flight = lender.in_flight() + self.again.len() + self.reports.returned();
@@ -204,12 +222,12 @@ impl Sink for KafkaSink {
     }
 
     fn has_news(&self) -> bool {
-        self.lender.as_ref().is_some_and(Lender::has_news)
+        self.lender.as_ref().is_some_and(Lender::has_news) || self.retiring.as_ref().is_some_and(Retiring::is_over)
     }
 
     fn give_up(&mut self, why: Loss) {
         self.reports.close_as(why);
-        for shipment in self.again.drain(..) {
+        for shipment in self.again.drain(..).chain(self.reports.take_returned()) {
             self.reports.lost(&shipment, why);
         }
         if let Some(lender) = &self.lender {

@@ -42,7 +42,6 @@ pub(super) fn probe(config: &KafkaConfig) -> Result<ClientConfig, SinkError> {
 }
 
 fn defaults(config: &KafkaConfig, sensor: &str, buffers: usize) -> BTreeMap<String, String> {
-    let timeout = u64::from(config.options.timeout_seconds.unwrap_or(300)) * 1000;
     let mut all: BTreeMap<String, String> = [
         ("bootstrap.servers", config.brokers.join(",")),
         ("client.id", format!("ringtap-{sensor}")),
@@ -50,7 +49,7 @@ fn defaults(config: &KafkaConfig, sensor: &str, buffers: usize) -> BTreeMap<Stri
         ("enable.idempotence", "true".to_owned()),
         ("acks", "all".to_owned()),
         ("max.in.flight.requests.per.connection", "5".to_owned()),
-        ("compression.type", config.options.compression.unwrap_or_default().name().to_owned()),
+        ("compression.type", "lz4".to_owned()),
         // The partition that Java's producers would choose for the same key.
         ("partitioner", "murmur2_random".to_owned()),
         // Batches are made already: waiting for more would only add delay, and a broker that refuses one for its size would
@@ -62,7 +61,7 @@ fn defaults(config: &KafkaConfig, sensor: &str, buffers: usize) -> BTreeMap<Stri
         // The pools bound what is under way. Lent batches take no memory of librdkafka's.
         ("queue.buffering.max.messages", (2 * buffers).max(100_000).to_string()),
         ("queue.buffering.max.kbytes", "2147483647".to_owned()),
-        ("message.timeout.ms", timeout.to_string()),
+        ("message.timeout.ms", "300000".to_owned()),
         // A broker that is back should be found soon: the pools are filling.
         ("reconnect.backoff.max.ms", "2000".to_owned()),
     ]
@@ -80,7 +79,7 @@ fn defaults(config: &KafkaConfig, sensor: &str, buffers: usize) -> BTreeMap<Stri
 fn users(config: &KafkaConfig) -> BTreeMap<String, String> {
     let first_name =
         |key: &str| ALIASES.iter().find(|(_, alias)| *alias == key).map_or(key, |(name, _)| name).to_owned();
-    config.options.librdkafka.iter().chain(&config.query).map(|(key, value)| (first_name(key), value.clone())).collect()
+    config.librdkafka.iter().chain(&config.query).map(|(key, value)| (first_name(key), value.clone())).collect()
 }
 
 /// Why the ledger could not be kept with this option.
@@ -114,18 +113,23 @@ pub(super) fn creation_error(error: KafkaError) -> SinkError {
     }
 }
 
+/// librdkafka quotes values at times. A name that it does not know may be that of a password, misspelt.
 fn option_error(key: &str, value: &str, reason: &str) -> SinkError {
-    let shown = if is_secret(key) { "***" } else { value };
-    SinkError::KafkaOption { key: key.to_owned(), value: shown.to_owned(), reason: reason.trim().to_owned() }
+    let hidden = is_secret(key) || reason.contains("No such configuration property");
+    let quoted = hidden && !value.is_empty() && reason.contains(value);
+    let reason = if quoted { "its value is refused" } else { reason.trim() };
+    let shown = if hidden { "***" } else { value };
+    SinkError::KafkaOption { key: key.to_owned(), value: shown.to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Compression, KafkaOptions, SinkConfig};
+    use crate::config::SinkConfig;
 
-    fn options(url: &str, options: KafkaOptions) -> Result<ClientConfig, SinkError> {
-        let Ok(SinkConfig::Kafka(config)) = SinkConfig::parse(url).map(|c| c.with_kafka_options(&options)) else {
+    fn options(url: &str, file: &[(&str, &str)]) -> Result<ClientConfig, SinkError> {
+        let file = file.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let Ok(SinkConfig::Kafka(config)) = SinkConfig::parse(url).map(|c| c.with_librdkafka(&file)) else {
             panic!("{url} is not a Kafka sink");
         };
         producer(&config, "s", 10)
@@ -133,12 +137,8 @@ mod tests {
 
     #[test]
     fn the_url_wins_over_the_file_and_that_over_ours() {
-        let file = KafkaOptions {
-            compression: Some(Compression::Zstd),
-            timeout_seconds: Some(7),
-            librdkafka: [("linger.ms", "3"), ("client.id", "file")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        };
-        let config = options("kafka://h/t?client.id=url&delivery.timeout.ms=9", file).unwrap();
+        let file = [("linger.ms", "3"), ("client.id", "file"), ("compression.codec", "zstd")];
+        let config = options("kafka://h/t?client.id=url&delivery.timeout.ms=9", &file).unwrap();
         assert_eq!(config.get("client.id"), Some("url"));
         assert_eq!(config.get("message.timeout.ms"), Some("9"), "an alias replaces ours");
         assert_eq!(config.get("delivery.timeout.ms"), None);
@@ -157,20 +157,31 @@ mod tests {
             "queuing.strategy=lifo",
             "metadata.broker.list=elsewhere",
         ] {
-            let error = options(&format!("kafka://h/t?{query}"), KafkaOptions::default()).unwrap_err().to_string();
+            let error = options(&format!("kafka://h/t?{query}"), &[]).unwrap_err().to_string();
             assert!(error.starts_with("Kafka option ") && error.contains(": "), "{error}");
         }
-        assert!(options("kafka://h/t?delivery.report.only.error=false", KafkaOptions::default()).is_ok());
+        assert!(options("kafka://h/t?delivery.report.only.error=false", &[]).is_ok());
     }
 
     #[test]
     fn passwords_stay_out_of_errors() {
-        let error = creation_error(KafkaError::ClientConfig(
-            rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
-            "bad".into(),
-            "sasl.password".into(),
-            "hunter2".into(),
-        ));
-        assert_eq!(error.to_string(), "Kafka option sasl.password=***: bad");
+        let said = |key: &str, reason: &str| {
+            let kind = rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID;
+            creation_error(KafkaError::ClientConfig(kind, reason.into(), key.into(), "hunter2".into())).to_string()
+        };
+        assert_eq!(said("sasl.password", "bad"), "Kafka option sasl.password=***: bad");
+        assert_eq!(said("ssl.key.pem", "bad \"hunter2\""), "Kafka option ssl.key.pem=***: its value is refused");
+        assert_eq!(said("client.id", "bad"), "Kafka option client.id=hunter2: bad");
+        // Misspelt, as librdkafka itself says it.
+        let unknown =
+            options("kafka://h/t?sasl.pasword=hunter2", &[]).unwrap().create::<rdkafka::producer::BaseProducer>();
+        let unknown = creation_error(unknown.err().expect("an option that does not exist")).to_string();
+        assert!(unknown.contains("sasl.pasword=***") && !unknown.contains("hunter2"), "{unknown}");
+    }
+
+    /// The guide says so.
+    #[test]
+    fn a_record_has_five_minutes() {
+        assert_eq!(options("kafka://h/t", &[]).unwrap().get("message.timeout.ms"), Some("300000"));
     }
 }

@@ -14,6 +14,31 @@ pub(super) struct Circumstances {
     pub(super) topic_missing: bool,
 }
 
+/// Failures of TLS that last until someone mends certificates or options. Any other, as a broker in trouble or a proxy in
+/// between brings it about, is a connection that broke.
+const DISTRUST: [&str; 8] = [
+    "certificate",
+    "unknown ca",
+    "handshake failure",
+    "unexpected message",
+    "access denied",
+    "decrypt error",
+    "protocol version",
+    "insufficient security",
+];
+
+/// What librdkafka calls a failure to authenticate, though nobody answered.
+const BROKEN: [&str; 3] = ["Disconnected", "Broker transport failure", "imed out"];
+
+/// Whether the broker does not let us in, or we do not trust it.
+pub(super) fn is_refusal(code: Code, reason: &str) -> bool {
+    match code {
+        Code::Authentication => !BROKEN.iter().any(|part| reason.contains(part)),
+        Code::SSL => DISTRUST.iter().any(|part| reason.contains(part)),
+        _ => false,
+    }
+}
+
 /// Under which name a message's records are given up.
 pub(super) fn loss(code: Code, maybe_there: bool, circumstances: Circumstances) -> Loss {
     if let (Code::PurgeQueue | Code::PurgeInflight, Some(why)) = (code, circumstances.closing) {
@@ -39,6 +64,30 @@ pub(super) fn loss(code: Code, maybe_there: bool, circumstances: Circumstances) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_connection_is_no_refusal() {
+        for (code, reason, refusal) in [
+            (
+                Code::SSL,
+                "h:1: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker",
+                true,
+            ),
+            (
+                Code::SSL,
+                "h:1: SSL handshake failed: error:0A000416:SSL routines::ssl/tls alert certificate unknown",
+                true,
+            ),
+            (Code::SSL, "h:1: SSL handshake failed: error:0A000438:SSL routines::tlsv1 alert internal error", false),
+            (Code::SSL, "h:1: SSL handshake failed: error:0A00010B:SSL routines::wrong version number", false),
+            (Code::SSL, "h:1: SSL handshake failed: SSL transport error: Broken pipe (after 3ms)", false),
+            (Code::Authentication, "h:1: SASL authentication error: Authentication failed: Invalid username", true),
+            (Code::Authentication, "SASL PLAIN mechanism handshake failed: Local: Broker transport failure", false),
+            (Code::BrokerTransportFailure, "h:1: Connect to failed: Connection refused", false),
+        ] {
+            assert_eq!(is_refusal(code, reason), refusal, "{reason}");
+        }
+    }
 
     #[test]
     fn each_failure_has_its_name() {

@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tracing::debug;
 
-use super::options;
+use super::{options, outcome};
 use crate::config::KafkaConfig;
 use crate::error::SinkError;
 
@@ -74,7 +74,7 @@ impl ClientContext for Listener {
     fn error(&self, error: KafkaError, reason: &str) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match error.rdkafka_error_code() {
-            Some(Code::Authentication | Code::SSL) => trouble.0 = Some(reason.to_owned()),
+            Some(code) if outcome::is_refusal(code, reason) => trouble.0 = Some(reason.to_owned()),
             Some(Code::AllBrokersDown) => {}
             _ => trouble.1 = Some(reason.to_owned()),
         }

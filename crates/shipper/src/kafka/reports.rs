@@ -105,6 +105,8 @@ impl KafkaReports {
     /// Logs each change.
     pub(super) fn topic_is_missing(&self, missing: bool, topic: &str) {
         let mut state = self.lock();
+        // Whoever is told so was let in.
+        state.circumstances.unauthorized = false;
         if std::mem::replace(&mut state.circumstances.topic_missing, missing) != missing {
             if missing {
                 error!(
@@ -149,7 +151,7 @@ impl KafkaReports {
     pub(super) fn refused(&self, shipment: &Shipment, code: RDKafkaErrorCode) {
         let mut state = self.lock();
         let why = outcome::loss(code, false, state.circumstances);
-        self.give_up(&mut state, why, shipment, &text(code));
+        self.give_up(&mut state, why, shipment, &code.to_string());
     }
 
     /// A batch that nobody will hear of again.
@@ -168,11 +170,6 @@ impl State {
     }
 }
 
-/// "Message timed out" rather than "MessageTimedOut (Local: Message timed out)".
-fn text(code: RDKafkaErrorCode) -> String {
-    code.to_string()
-}
-
 impl Reports for KafkaReports {
     fn delivery(&self, shipment: Shipment, outcome: Outcome) {
         let mut state = self.lock();
@@ -180,6 +177,7 @@ impl Reports for KafkaReports {
             Outcome::Acknowledged => {
                 self.account.delivered(&shipment.batch);
                 state.last_acknowledged = Instant::now();
+                state.circumstances.unauthorized = false;
                 if state.condition != Condition::Working {
                     if state.condition == Condition::Starting {
                         info!(sink = self.sink, "delivering");
@@ -197,7 +195,7 @@ impl Reports for KafkaReports {
                     return;
                 }
                 let why = outcome::loss(code, maybe_there, state.circumstances);
-                self.give_up(&mut state, why, &shipment, &text(code));
+                self.give_up(&mut state, why, &shipment, &code.to_string());
             }
         }
     }
@@ -209,7 +207,7 @@ impl Reports for KafkaReports {
             return;
         }
         match code {
-            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL => {
+            _ if outcome::is_refusal(code, reason) => {
                 state.trouble = Some(reason.to_owned());
                 if state.condition != Condition::Unauthorized {
                     error!(sink = self.sink, "the broker does not let us in: {reason}");
@@ -217,7 +215,10 @@ impl Reports for KafkaReports {
                 }
                 state.circumstances.unauthorized = true;
             }
-            RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve => {
+            RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL => {
                 debug!(sink = self.sink, "{reason}");
                 if state.condition != Condition::Unauthorized {
                     state.trouble = Some(reason.to_owned());

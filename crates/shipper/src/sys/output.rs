@@ -5,11 +5,13 @@
 //! inherited one is written in pieces that do not block.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
+
+use crate::stdout::Stream;
 
 /// What POSIX lets through in one piece once `poll` says that a pipe is writable.
 const PIECE: usize = 4096;
@@ -27,6 +29,8 @@ pub(crate) struct Output {
     file: Open,
     /// How much may be written at once.
     piece: usize,
+    /// Of a regular file: where our latest write ended.
+    end: Option<u64>,
 }
 
 impl Output {
@@ -40,29 +44,52 @@ impl Output {
         let inherited = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
         if inherited.metadata().is_ok_and(|metadata| metadata.is_file()) {
             // Never blocks for long, and its position must be shared with whoever else writes there.
-            return Self { file: Open::Inherited(inherited), piece: usize::MAX };
+            return Self { file: Open::Inherited(inherited), piece: usize::MAX, end: Some(0) };
         }
         let own = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{fd}"));
         match own {
-            Ok(own) => Self { file: Open::Own(own), piece: usize::MAX },
-            Err(_) => Self { file: Open::Inherited(inherited), piece: PIECE },
+            Ok(own) => Self { file: Open::Own(own), piece: usize::MAX, end: None },
+            Err(_) => Self { file: Open::Inherited(inherited), piece: PIECE, end: None },
         }
     }
 
-    /// Waits up to `patience` and writes some of `octets`; 0 if nothing could be written in that time.
-    pub(crate) fn write_some(&mut self, octets: &[u8], patience: Duration) -> io::Result<usize> {
-        let mut file = match &self.file {
+    fn file(&self) -> &File {
+        match &self.file {
             Open::Own(file) => file,
             Open::Inherited(file) => file,
-        };
+        }
+    }
+}
+
+impl Stream for Output {
+    fn write_some(&mut self, octets: &[u8], patience: Duration) -> io::Result<usize> {
+        let mut file = self.file();
         if !writable(file.as_raw_fd(), patience)? {
             return Ok(0);
         }
         match file.write(&octets[..octets.len().min(self.piece)]) {
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => Ok(0),
             Ok(0) => Err(ErrorKind::WriteZero.into()),
-            result => result,
+            Ok(n) => {
+                if self.end.is_some() {
+                    self.end = file.stream_position().ok();
+                }
+                Ok(n)
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// Only at the end of a regular file, and only if nobody wrote there since: standard error may go to the same file.
+    fn take_back(&mut self, octets: u64) -> io::Result<()> {
+        let mut file = self.file();
+        let size = file.metadata()?.len();
+        if self.end != Some(size) || file.stream_position()? != size {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let left = size.saturating_sub(octets);
+        file.set_len(left)?;
+        file.seek(SeekFrom::Start(left)).map(drop)
     }
 }
 

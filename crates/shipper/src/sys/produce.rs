@@ -268,13 +268,16 @@ impl<R: Reports> Lender<R> {
         self.producer.client()
     }
 
-    /// Ends the client and returns what it never reported: nobody reads those batches any more.
-    pub(crate) fn end(self) -> Vec<Shipment> {
+    /// What ends the client, in whichever thread it is called, and returns what that never reported: nobody reads those
+    /// batches any more.
+    pub(crate) fn into_end(self) -> impl FnOnce() -> Vec<Shipment> + Send + use<R> {
         let Self { bellpull, producer, lent, wake, topic: _ } = self;
         drop(bellpull);
-        drop(producer);
-        drop(wake);
-        lent.lock().1.drain().map(|(_, shipment)| shipment).collect()
+        move || {
+            drop(producer);
+            drop(wake);
+            lent.lock().1.drain().map(|(_, shipment)| shipment).collect()
+        }
     }
 
     /// Makes the client fail as a broken sequence would.

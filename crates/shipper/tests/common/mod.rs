@@ -10,7 +10,7 @@ use pipeline::batch::{OpenBatch, SharedBatch};
 use pipeline::handoff::LaneSender;
 use pipeline::ledger::{Ledger, SinkCounters, SinkReport};
 use pipeline::pool::Pool;
-use shipper::{KafkaOptions, SinkConfig, SinkError, SinkHandle, Workers, start};
+use shipper::{SinkConfig, SinkError, SinkHandle, Workers, start};
 use testkit::kafka::{Kafka, Message};
 
 /// Octets of a record.
@@ -50,7 +50,7 @@ impl Harness {
 
     pub fn try_with(url: &str, queues: u16, limit: usize, capacity: usize) -> Result<Self, SinkError> {
         logs();
-        let config = SinkConfig::parse(url).expect("a sink").with_kafka_options(&KafkaOptions::default());
+        let config = SinkConfig::parse(url).expect("a sink");
         let ledger = Ledger::new();
         let counters = ledger.add_sink(&config.to_string());
         let workers = Workers { sensor: "test".to_owned(), count: usize::from(queues), buffers: limit };
@@ -217,10 +217,15 @@ pub fn shared_broker() -> Arc<Kafka> {
     kafka
 }
 
-/// Log lines of the sinks so far that contain `part`.
+/// Log lines of the sinks so far that contain `part`. Other tests' sinks log too: see [`logged_by`].
 pub fn logged(part: &str) -> usize {
+    logged_by("", part)
+}
+
+/// Log lines so far that contain `part` and are of the sink whose URL contains `sink`: a broker's address, say.
+pub fn logged_by(sink: &str, part: &str) -> usize {
     let lines = LINES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    String::from_utf8_lossy(&lines).lines().filter(|line| line.contains(part)).count()
+    String::from_utf8_lossy(&lines).lines().filter(|line| line.contains(sink) && line.contains(part)).count()
 }
 
 static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
