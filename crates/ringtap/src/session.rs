@@ -13,7 +13,7 @@ use pipeline::ledger::{Ledger, SinkReport};
 use pipeline::pool::Pool;
 use pipeline::record::Encoder;
 use pipeline::worker::{self, Control, Lane, Matcher, Output};
-use shipper::{SinkConfig, SinkError, SinkHandle, SinkState, Workers};
+use shipper::{SinkError, SinkHandle, SinkState, Workers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -98,13 +98,9 @@ impl Session {
         let mut sinks = Vec::new();
         for config in &output.sinks {
             let counters = ledger.add_sink(&config.to_string());
-            if *config == SinkConfig::Null {
-                lanes.iter_mut().for_each(|lanes| lanes.push(Lane { sender: None, counters: Arc::clone(&counters) }));
-                continue;
-            }
             let (senders, handle) = shipper::start(config, &who, Arc::clone(&counters))?;
             for (lanes, sender) in lanes.iter_mut().zip(senders) {
-                lanes.push(Lane { sender: Some(sender), counters: Arc::clone(&counters) });
+                lanes.push(Lane { sender, counters: Arc::clone(&counters) });
             }
             sinks.push(handle);
         }

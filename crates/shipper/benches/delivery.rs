@@ -87,8 +87,7 @@ fn batches() -> Vec<SharedBatch> {
             for frame in frames::mix(seed, BATCH_SIZE / 400) {
                 let Some(room) = open.room() else { break };
                 let frame = frame.lend();
-                layers.read(&frame);
-                let length = encoder.write(room, &frame, &layers);
+                let length = encoder.begin(room, &frame).write(&frame, &layers.headers(&frame));
                 open.commit(length, frame.timestamp);
             }
             open.close(pool.home(), now).unwrap()
@@ -111,7 +110,7 @@ fn lent(broker: &Kafka, codec: &str, batches: &[SharedBatch], time: Duration) ->
     let counters = ledger.add_sink(&config.to_string());
     let workers = Workers { sensor: "sensor1".to_owned(), count: 1, buffers: UNDER_WAY };
     let (lanes, handle) = start(&config, &workers, Arc::clone(&counters)).unwrap();
-    let mut lane = lanes.into_iter().next().unwrap();
+    let mut lane = lanes.into_iter().next().unwrap().unwrap();
     let most = batches.iter().map(|batch| batch.len()).max().unwrap() * (UNDER_WAY - 1);
     let (begin, before, mut octets) = (Instant::now(), process_cpu_time(), 0);
     for batch in batches.iter().cycle() {

@@ -15,7 +15,6 @@ mod faults;
 mod file;
 mod handle;
 mod kafka;
-mod null;
 mod quiet;
 mod stdout;
 #[expect(unsafe_code, reason = "the one home of unsafe in this crate")]

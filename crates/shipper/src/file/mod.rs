@@ -70,6 +70,7 @@ impl FileSink {
     }
 
     fn open_with(config: &FileConfig, account: &Arc<Account>, to_disk: ToDisk) -> Result<Self, SinkError> {
+        let config = FileConfig { path: names::behind_links(&config.path), ..config.clone() };
         let compressor = match config.zstd {
             Some(level) => Some(Compressor::new(level).map_err(|source| SinkError::File {
                 path: config.path.clone(),
@@ -80,9 +81,9 @@ impl FileSink {
         };
         Ok(Self {
             account: Arc::clone(account),
-            config: config.clone(),
-            compressor,
             target: Some(Target::begin(&config.path)?),
+            config,
+            compressor,
             follow: false,
             write_back: Some(WriteBack::start(to_disk)?),
             pending: 0,

@@ -4,6 +4,21 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Where a path leads: a link is followed, so that the files are made, moved and numbered where it points to. Links in /dev and /proc
+/// are left alone: what they lead to is open already, and no directory of ours.
+pub(super) fn behind_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as the kernel follows (path_resolution(7)); a circle is then found when the file is opened.
+    for _ in 0..40 {
+        if path.starts_with("/dev") || path.starts_with("/proc") {
+            break;
+        }
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().map_or_else(|| target.clone(), |parent| parent.join(&target));
+    }
+    path
+}
+
 /// `records.ndjson.zst` is `records` and `.ndjson.zst`; `records` has no extension.
 fn split(path: &Path) -> (OsString, OsString) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -38,7 +38,7 @@ fn directory(path: &Path) -> Result<&Path, SinkError> {
 
 /// Whether a file could be written there. Makes none.
 pub(crate) fn probe(config: &FileConfig) -> Result<String, SinkError> {
-    let path = &config.path;
+    let path = &names::behind_links(&config.path);
     let directory = directory(path)?;
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
@@ -99,7 +99,7 @@ impl Target {
     }
 
     fn open_special(path: &Path) -> Result<Self, SinkError> {
-        let file = OpenOptions::new().write(true).open(path).map_err(error(path, "cannot open"))?;
+        let file = OpenOptions::new().append(true).open(path).map_err(error(path, "cannot open"))?;
         Ok(Self { file, path: path.to_owned(), len: 0, identity: None })
     }
 
@@ -158,11 +158,14 @@ impl Target {
     }
 }
 
+/// Pipes and devices, and whatever else is found in /dev and /proc: `/dev/stdout` may be a link to a file of someone's.
 fn is_special(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| {
-        let kind = metadata.file_type();
-        kind.is_fifo() || kind.is_char_device() || kind.is_socket() || kind.is_block_device()
-    })
+    path.starts_with("/dev")
+        || path.starts_with("/proc")
+        || fs::metadata(path).is_ok_and(|metadata| {
+            let kind = metadata.file_type();
+            kind.is_fifo() || kind.is_char_device() || kind.is_socket() || kind.is_block_device()
+        })
 }
 
 /// Renames a file to the next free number. Unlike a rename, a link never replaces what is there.

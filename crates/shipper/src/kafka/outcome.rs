@@ -41,7 +41,8 @@ pub(super) fn is_refusal(code: Code, reason: &str) -> bool {
 
 /// Under which name a message's records are given up.
 pub(super) fn loss(code: Code, maybe_there: bool, circumstances: Circumstances) -> Loss {
-    if let (Code::PurgeQueue | Code::PurgeInflight, Some(why)) = (code, circumstances.closing) {
+    // What was sent may have arrived, whatever we were about to do.
+    if let (Code::PurgeQueue | Code::PurgeInflight, false, Some(why)) = (code, maybe_there, circumstances.closing) {
         return why;
     }
     match code {
@@ -106,7 +107,8 @@ mod tests {
             (Code::MessageTimedOut, true, unauthorized, Loss::Unacknowledged),
             (Code::RequestTimedOut, true, plain, Loss::Unacknowledged),
             (Code::PurgeQueue, false, draining, Loss::DrainTimeout),
-            (Code::PurgeInflight, true, draining, Loss::DrainTimeout),
+            (Code::PurgeInflight, true, draining, Loss::Unacknowledged),
+            (Code::PurgeInflight, false, draining, Loss::DrainTimeout),
             (Code::PurgeInflight, true, plain, Loss::Unacknowledged),
             (Code::InvalidMessage, false, plain, Loss::Refused),
         ] {

@@ -57,7 +57,12 @@ impl Harness {
         let (lanes, handle) = start(&config, &workers, Arc::clone(&counters))?;
         let workers = (0..queues)
             .zip(lanes)
-            .map(|(queue, lane)| Worker { pool: Pool::new(limit, capacity), lane, next: 0, queue })
+            .map(|(queue, lane)| Worker {
+                pool: Pool::new(limit, capacity),
+                lane: lane.expect("a sink that takes batches"),
+                next: 0,
+                queue,
+            })
             .collect();
         Ok(Self { counters, ledger, handle, workers })
     }
