@@ -3,6 +3,7 @@
 //! Memory is bounded by configuration: `limit` buffers of `capacity` octets, allocated when first needed. The buffer used
 //! last is used next, while it is in the cache; so a sensor whose sink keeps up touches two or three of them.
 
+use std::fmt;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -10,13 +11,20 @@ use crate::batch::MAX_RECORD;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Memory for one batch.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Buffer {
     pub(crate) octets: Box<[u8]>,
     /// Octets in use.
     pub(crate) len: usize,
     /// Where each record ends.
     pub(crate) ends: Vec<u32>,
+}
+
+/// Not the octets, of which there is nearly a megabyte.
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("len", &self.len).field("records", &self.ends.len()).finish_non_exhaustive()
+    }
 }
 
 impl Buffer {

@@ -39,12 +39,23 @@ const PURGE: Duration = Duration::from_millis(1000);
 /// Between two clients, when they fail one after the other.
 const RENEWAL: Duration = Duration::from_secs(2);
 
+/// What is left to librdkafka, and what waits in the lanes.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Batches that librdkafka has at most: as many as it sends before the first is acknowledged. It would look for a chance to send
+    /// more without a pause, with a whole core.
+    window: usize,
+    /// How old a batch may become that waits, as librdkafka does with those that it has. `None` for ever.
+    patience: Option<Duration>,
+}
+
 pub(crate) struct KafkaSink {
     config: KafkaConfig,
     workers: Workers,
     name: String,
     bell: Doorbell,
     reports: Arc<KafkaReports>,
+    limits: Limits,
     lender: Option<Lender<KafkaReports>>,
     /// The client before, as long as it has not ended.
     retiring: Option<Retiring>,
@@ -63,6 +74,7 @@ impl KafkaSink {
         bell: &Doorbell,
     ) -> Result<Self, SinkError> {
         let mut sink = Self {
+            limits: options::limits(config, workers)?,
             config: config.clone(),
             workers: workers.clone(),
             name: name.to_owned(),
@@ -181,8 +193,14 @@ fn settle_purged(lender: &Lender<KafkaReports>, bell: &Doorbell) {
 
 impl Sink for KafkaSink {
     fn accept(&mut self, batch: SharedBatch) -> Result<(), SharedBatch> {
-        if !self.again.is_empty() {
-            return Err(batch);
+        let full = self.lender.as_ref().is_none_or(|lender| lender.in_flight() >= self.limits.window);
+        if !self.again.is_empty() || full {
+            if self.limits.patience.is_none_or(|patience| batch.meta().closed.elapsed() < patience) {
+                return Err(batch);
+            }
+            let shipment = Shipment { batch, second_try: false, lent: Instant::now() };
+            self.reports.refused(&shipment, RDKafkaErrorCode::MessageTimedOut);
+            return Ok(());
         }
         self.send(Shipment { batch, second_try: false, lent: Instant::now() }).map_err(|shipment| shipment.batch)
     }

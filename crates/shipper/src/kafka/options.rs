@@ -1,12 +1,15 @@
 //! librdkafka's options: ours, the user's over them, and those that the ledger cannot live with.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 
+use super::Limits;
 use crate::config::{KafkaConfig, is_secret};
 use crate::error::SinkError;
+use crate::handle::Workers;
 
 /// Options that librdkafka knows by two names: the second becomes the first, so that the user's always replaces ours.
 const ALIASES: [(&str, &str); 7] = [
@@ -30,6 +33,19 @@ pub(super) fn producer(config: &KafkaConfig, sensor: &str, buffers: usize) -> Re
     }
     all.extend(users);
     Ok(client_config(&all))
+}
+
+/// How many batches librdkafka can have under way, and how long it waits for one.
+pub(super) fn limits(config: &KafkaConfig, workers: &Workers) -> Result<Limits, SinkError> {
+    let options = producer(config, &workers.sensor, workers.count * workers.buffers)?;
+    let number = |key: &str, default: u64| options.get(key).and_then(|value| value.parse().ok()).unwrap_or(default);
+    // Of each partition: each worker's batches go to one.
+    let in_flight = usize::try_from(number("max.in.flight.requests.per.connection", 5)).unwrap_or(usize::MAX);
+    let timeout = number("message.timeout.ms", 300_000);
+    Ok(Limits {
+        window: in_flight.max(1).saturating_mul(workers.count.max(1)),
+        patience: (timeout > 0).then(|| Duration::from_millis(timeout)),
+    })
 }
 
 /// The same for a client that only asks: a consumer, which never makes a topic.
