@@ -231,6 +231,13 @@ impl Session {
             tick(&self.ledger);
         }
         if !outcome.aborted {
+            for sink in self.sinks.iter().filter(|sink| sink.state() < SinkState::Settled) {
+                tracing::warn!(
+                    "the drain timeout of {:?} is over; what {} has not delivered is lost",
+                    self.output.drain_timeout,
+                    sink.name()
+                );
+            }
             self.sinks.iter().for_each(|sink| sink.drain(deadline)); // returns when what is late is accounted for
         }
         for sink in self.sinks.drain(..) {

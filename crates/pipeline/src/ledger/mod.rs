@@ -53,6 +53,7 @@ impl QueueCounters {
     }
 
     /// As set last.
+    #[cfg(not(loom))] // for the worker, which is not modelled
     pub(crate) fn stats(&self) -> QueueStats {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
