@@ -87,7 +87,8 @@ pub struct Options {
     pub snaplen: u32,
     /// Which frames. Default: [`CaptureDirection::Promisc`].
     pub direction: CaptureDirection,
-    /// Runs in the kernel; frames that it rejects are not counted anywhere.
+    /// Compiled for the interface's [link type](crate::interfaces::link_type). Runs in the kernel; frames that it rejects are not counted
+    /// anywhere. An interface that is made anew with another link type is not captured then, with a warning.
     pub filter: Option<FilterProgram>,
     /// How frames are dealt to several queues.
     pub fanout: FanoutMode,

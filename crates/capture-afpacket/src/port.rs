@@ -4,7 +4,7 @@
 //! when that is deleted the queue opens another port.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use capture::{CaptureDirection, CaptureError, LinkType};
 
@@ -69,7 +69,7 @@ impl Port {
     pub(crate) fn prepare(plan: &Plan) -> Result<Self, CaptureError> {
         let name = &plan.options.interface;
         let socket = Self::socket()?;
-        let hardware = Hardware::find(&socket, name)?;
+        let hardware = Hardware::find(socket.as_fd(), name)?;
         socket.attach(&program::reject_all()).map_err(|e| system("attaching a filter", e))?;
         let RingRequest { block_size, block_count, .. } = plan.request;
         let megabytes = (u64::from(block_size) * u64::from(block_count)) >> 20;
@@ -168,10 +168,11 @@ impl Port {
 }
 
 impl Hardware {
-    fn find(socket: &PacketSocket, name: &str) -> Result<Self, CaptureError> {
+    /// Any socket of the namespace may ask.
+    pub(crate) fn find(socket: BorrowedFd<'_>, name: &str) -> Result<Self, CaptureError> {
         let question = || format!("asking for the hardware of {name}");
-        let index = control::index_of(socket.as_fd(), name).map_err(|e| missing_or(name, question(), e))?;
-        let (kind, _) = control::hardware_of(socket.as_fd(), name).map_err(|e| missing_or(name, question(), e))?;
+        let index = control::index_of(socket, name).map_err(|e| missing_or(name, question(), e))?;
+        let (kind, _) = control::hardware_of(socket, name).map_err(|e| missing_or(name, question(), e))?;
         let link_type = link_type_of(kind).ok_or_else(|| {
             CaptureError::Unsupported(format!(
                 "{name} has link type {kind} (ARPHRD_ in linux/if_arp.h), which cannot be captured yet"

@@ -120,30 +120,55 @@ impl Libpcap {
         self.compile_with(&mut handle, expression, |_| self.dead(dlt(link_type), snaplen))
     }
 
-    /// Compiles an expression for a socket bound to this interface. The program may use the kernel's extensions
-    /// (linux/filter.h, `SKF_AD_OFF`): it sees VLAN tags that the kernel has taken out of the frame, and knows `inbound` from `outbound`.
-    /// A program of [`Self::compile`] does neither. To have libpcap make it, a socket is opened for a moment.
+    /// Compiles an expression for a raw (`SOCK_RAW`) socket bound to this interface, whose frames start with `link_type`. The program may
+    /// use the kernel's extensions (linux/filter.h, `SKF_AD_OFF`): it sees VLAN tags that the kernel has taken out of the frame, and knows
+    /// `inbound` from `outbound`. A program of [`Self::compile`] does not see such tags. To have libpcap make it, a socket is opened for a
+    /// moment.
     ///
     /// # Errors
-    /// As [`Self::compile`], and [`CaptureError::NoSuchInterface`], [`CaptureError::Permission`] (it takes `CAP_NET_RAW`),
-    /// [`CaptureError::System`] for an interface that is down.
-    pub fn compile_live(&self, interface: &str, expression: &str, snaplen: u32) -> Result<FilterProgram, CompileError> {
+    /// As [`Self::compile`], and [`CaptureError::NoSuchInterface`], [`CaptureError::Permission`] (it takes `CAP_NET_RAW`).
+    pub fn compile_live(
+        &self,
+        interface: &str,
+        link_type: LinkType,
+        expression: &str,
+        snaplen: u32,
+    ) -> Result<FilterProgram, CompileError> {
         let _one_at_a_time = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
         let no_such = || CaptureError::NoSuchInterface { name: interface.to_owned() };
         let name = c_string(interface).ok_or_else(no_such)?;
-        let live = self.api.open_live(&name, snaplen_for(snaplen), LIVE_BUFFER);
-        let mut handle = live.map_err(|error| match error.status {
-            LiveError::NO_SUCH_DEVICE => no_such(),
-            LiveError::PERMISSION_DENIED => CaptureError::Permission {
-                action: "compiling a filter for a live interface",
-                capability: "CAP_NET_RAW",
-                setcap: "cap_net_raw",
-                program: std::env::current_exe().map_or_else(|_| "ringtap".to_owned(), |p| p.display().to_string()),
-            },
-            LiveError::NOT_UP => system(format!("compiling a filter for {interface}"), "the interface is down"),
-            _ => system(format!("compiling a filter for {interface}"), &error.message),
-        })?;
-        self.compile_with(&mut handle, expression, |live| self.dead(live.link_type(), snaplen))
+        let mut handle = match self.api.open_live(&name, snaplen_for(snaplen), LIVE_BUFFER) {
+            // On PPP and others libpcap captures "cooked", and its program looks at another header than the socket shows.
+            Ok(live) if live.link_type() == dlt(link_type) => live,
+            Ok(_) => self.dead(dlt(link_type), snaplen)?,
+            Err(error) if error.status == LiveError::NOT_UP => self.stand_in(interface, link_type, snaplen)?,
+            Err(error) if error.status == LiveError::NO_SUCH_DEVICE => return Err(no_such().into()),
+            Err(error) if error.status == LiveError::PERMISSION_DENIED => {
+                return Err(CompileError::Capture(CaptureError::Permission {
+                    action: "compiling a filter for a live interface",
+                    capability: "CAP_NET_RAW",
+                    setcap: "cap_net_raw",
+                    program: std::env::current_exe().map_or_else(|_| "ringtap".to_owned(), |p| p.display().to_string()),
+                }));
+            }
+            Err(error) => return Err(system(format!("compiling a filter for {interface}"), &error.message).into()),
+        };
+        self.compile_with(&mut handle, expression, |_| self.dead(dlt(link_type), snaplen))
+    }
+
+    /// A handle in the place of one on an interface that is down, on which none can be opened: what libpcap compiles depends on the link
+    /// type and on being live, not on the interface.
+    fn stand_in(&self, interface: &str, link_type: LinkType, snaplen: u32) -> Result<Handle<'_>, CaptureError> {
+        if link_type == LinkType::ETHERNET {
+            match self.api.open_live(c"lo", snaplen_for(snaplen), LIVE_BUFFER) {
+                Ok(live) if live.link_type() == dlt(link_type) => return Ok(live),
+                _ => tracing::warn!(
+                    interface,
+                    "the interface is down, and so is lo: `vlan` in the filter will not see tags that the kernel takes out of frames"
+                ),
+            }
+        }
+        self.dead(dlt(link_type), snaplen)
     }
 
     /// A handle that compiles for files.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use capture::FilterProgram;
-use capture_afpacket::{Options, Queue};
+use capture_afpacket::{Options, Queue, interfaces};
 use capture_pcap::{Libpcap, join};
 use shipper::SinkConfig;
 
@@ -66,7 +66,8 @@ fn open(config: &ConfigFile) -> Result<Vec<Queue>> {
 pub(crate) fn compile(filter: &FilterOptions, options: &Options) -> Result<Option<FilterProgram>> {
     let Some(expression) = join(&filter.filters) else { return Ok(None) };
     let libpcap = Libpcap::load(filter.libpcap.as_deref())?;
-    let program = libpcap.compile_live(&options.interface, &expression, options.snaplen);
+    let link_type = interfaces::link_type(&options.interface)?;
+    let program = libpcap.compile_live(&options.interface, link_type, &expression, options.snaplen);
     Ok(Some(program.with_context(|| format!("cannot filter on {}", options.interface))?))
 }
 

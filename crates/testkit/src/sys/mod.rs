@@ -3,3 +3,4 @@
 pub(crate) mod namespace;
 pub(crate) mod packet;
 pub(crate) mod thread;
+pub(crate) mod tun;
