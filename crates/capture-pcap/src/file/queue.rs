@@ -28,10 +28,12 @@ pub struct FileOptions {
 ///
 /// Read are pcap (microseconds, nanoseconds, modified; versions 2.0 to 2.4) and pcapng 1.0, in both byte orders, plain or
 /// compressed by gzip or zstd, told apart by their contents. A batch is the whole packets in the read buffer, which grows
-/// for a longer packet: up to 128 MiB for link types that have such packets, 256 KiB otherwise, 16 MiB for a block of pcapng.
+/// for a longer packet: up to 128 MiB for link types that have such packets, 256 KiB otherwise, 16 MiB for a block of pcapng. Beside the
+/// buffer, zstd takes the window that the file asks for, at most 128 MiB (as `zstd -d` allows).
 ///
 /// # Interfaces
-/// A pcap file has one, a pcapng file any number. The frames of a batch refer to those that were in the table when
+/// A pcap file has one, a section of a pcapng file up to 65,536, of which up to 16,384 of all files may differ in name or link type. Of a
+/// name 64 octets are kept, as many as a record holds. The frames of a batch refer to those that were in the table when
 /// [`next_batch`](RxQueue::next_batch) was *called*: when it finds new ones, it enters them and answers `None`, and
 /// [`wait`](RxQueue::wait) does not wait. So a reader that looks at the table before each batch knows them all.
 ///
@@ -133,7 +135,7 @@ impl FileQueue {
             format: Format::Unknown,
             buffer: Buffer::new(),
             skipping: 0,
-            interfaces: Interfaces { table: Vec::new(), file_name: String::new() },
+            interfaces: Interfaces::default(),
             pace: Pace::new(options.rate),
             progress: Arc::new(Progress::new(total)),
             received: 0,
@@ -179,7 +181,7 @@ impl FileQueue {
             Source::Stdin => ("standard input".to_owned(), "standard input".to_owned(), Input::stdin(progress)),
             Source::Reader(name, reader) => (name.clone(), name, Input::reader(reader, progress)),
         };
-        self.interfaces.file_name = short_name;
+        self.interfaces.next_file(&short_name);
         Some(match input {
             Ok(input) => {
                 tracing::debug!(file = name, "reading");
@@ -192,7 +194,7 @@ impl FileQueue {
 
     /// Reads until a packet is at the front.
     fn front(&mut self) -> Result<Front, CaptureError> {
-        let mut new_interfaces = false;
+        let known = self.interfaces.table().len();
         loop {
             if self.current.is_none() {
                 match self.open_next() {
@@ -209,14 +211,13 @@ impl FileQueue {
                     continue;
                 }
                 // Its interface may be new: the reader gets a chance to look at the table first.
-                Step::Frame { .. } if new_interfaces => return Ok(Front::NewInterface),
+                Step::Frame { .. } if self.interfaces.table().len() > known => return Ok(Front::NewInterface),
                 Step::Frame { .. } => return Ok(Front::Frame),
                 Step::Partial { need } => need,
                 Step::Damaged(reason) => return Err(self.damaged(reason)),
                 Step::Header => match self.format.header(octets, *pos, &mut self.interfaces) {
                     Header::Done { end } => {
                         *pos = end;
-                        new_interfaces = true;
                         continue;
                     }
                     Header::Partial { need } => need,
@@ -253,9 +254,16 @@ impl FileQueue {
                 Err(self.damaged(format!("the file is cut off: {left} octets are left of {need} or more")))
             }
             // The system's own errors have a number; all others are those of the decompressors.
-            Err(error) if error.raw_os_error().is_some() => {
+            Err(error) if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::ConnectionAborted => {
                 let name = self.current.take().map(|current| current.name).unwrap_or_default();
                 Err(reading(&name, error))
+            }
+            // ZSTD_error_frameParameter_windowTooLarge: the only error of a file that is whole.
+            Err(error) if error.to_string().contains("requires too much memory") => {
+                let name = self.current.take().map(|current| current.name).unwrap_or_default();
+                Err(CaptureError::Unsupported(format!(
+                    "{name} is compressed with a window above 128 MiB, which takes more memory than is allowed here: zstd -dc --long=31 FILE | ringtap replay -"
+                )))
             }
             Err(error) => Err(self.damaged(format!("the compressed data are damaged or cut off ({error})"))),
         }
@@ -343,6 +351,6 @@ impl RxQueue for FileQueue {
     }
 
     fn interfaces(&self) -> &[Interface] {
-        &self.interfaces.table
+        self.interfaces.table()
     }
 }
