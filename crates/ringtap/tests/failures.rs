@@ -151,3 +151,12 @@ fn an_interface_that_goes_away_is_waited_for() {
     assert_sequences(&records);
     done.ledger();
 }
+
+/// Before anything is allocated: the kernel would give it, and take it from everybody else.
+#[test]
+fn rings_larger_than_half_of_the_memory_are_refused() {
+    let lan = Lan::silent();
+    let arguments = ["run", "-i", "tap0", "--queues", "256", "--block-count", "15000"];
+    let done = start(Some(&lan.sensor), &arguments).finish().expect(2);
+    done.says(&["memory of all rings = 960000 MiB", "lower queues, block-count or block-size"]);
+}

@@ -110,7 +110,7 @@ options! {
         #[arg(long, value_name = "SIZE")]
         block_size: Option<Ranged<Octets, 4_096, 67_108_864>>,
 
-        /// Blocks in each ring [default: 128 MiB of ring in all, or a sixteenth of the memory]
+        /// Blocks in each ring [default: 128 MiB or a sixteenth of the memory for all rings, but 16 blocks or more each]
         #[arg(long, value_name = "N")]
         block_count: Option<Ranged<Plain, 2, 65_536>>,
 
