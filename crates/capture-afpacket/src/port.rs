@@ -98,7 +98,8 @@ impl Port {
     /// Joins the group, if there is one. `seen`: the epoch of the port before, 0 if there was none.
     pub(crate) fn join(&mut self, plan: &Plan, seen: u64) -> Result<(), CaptureError> {
         let Some(group) = &plan.group else { return Ok(()) };
-        self.epoch = group.join(&self.socket, seen).map_err(|e| {
+        let up = || matches!(self.look(), Ok(Sight::Present { up: true, .. }));
+        self.epoch = group.join(&self.socket, seen, up).map_err(|e| {
             let name = &plan.options.interface;
             let down = matches!(self.look(), Ok(Sight::Present { up: false, .. }));
             if e.raw_os_error() == Some(libc::EINVAL) && down {
@@ -140,6 +141,14 @@ impl Port {
         let stats = self.socket.statistics().map_err(|e| system("reading PACKET_STATISTICS", e))?;
         self.accepted += u64::from(stats.packets.saturating_sub(stats.drops));
         Ok(stats)
+    }
+
+    /// Gives the ring's memory back. What the interface's end is known by, the socket, stays.
+    pub(crate) fn release_ring(&mut self) {
+        self.ring.release();
+        if let Err(error) = self.socket.free_ring() {
+            tracing::debug!(%error, "the kernel keeps the old ring until its socket is closed");
+        }
     }
 
     /// Whether every frame that the kernel had put into the ring, as of the last [`statistics`](Self::statistics), was lent.

@@ -63,6 +63,8 @@ impl Queue {
         if self.port.ring.ready() || !(self.port.drained() || self.deadline.is_some_and(|deadline| now >= deadline)) {
             return Ok(());
         }
+        // Before the new ring is made: both at once may be more memory than there is.
+        self.port.release_ring();
         match self.open_port() {
             Ok(port) => self.adopt(port, now),
             Err(CaptureError::NoSuchInterface { .. }) => {}
