@@ -30,7 +30,7 @@ fn log_of(lab: &Lab, mut queue: Queue, script: impl FnOnce()) -> (String, Harves
         });
         script();
         stop.store(true, Ordering::Release);
-        reader.join().unwrap()
+        reader.join().expect("the reader does not panic")
     });
     (log.text(), harvest)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use capture::FilterProgram;
 use capture_afpacket::{Options, Queue, interfaces};
-use capture_pcap::{Libpcap, join};
+use capture_pcap::Libpcap;
 use shipper::SinkConfig;
 
 use crate::cli::{LiveArgs, RunArgs};
@@ -64,10 +64,12 @@ fn open(config: &ConfigFile) -> Result<Vec<Queue>> {
 
 /// The filter for one interface, if there is any.
 pub(crate) fn compile(filter: &FilterOptions, options: &Options) -> Result<Option<FilterProgram>> {
-    let Some(expression) = join(&filter.filters) else { return Ok(None) };
+    if filter.filters.is_empty() {
+        return Ok(None);
+    }
     let libpcap = Libpcap::load(filter.libpcap.as_deref())?;
     let link_type = interfaces::link_type(&options.interface)?;
-    let program = libpcap.compile_live(&options.interface, link_type, &expression, options.snaplen);
+    let program = libpcap.compile_live(&options.interface, link_type, &filter.filters, options.snaplen);
     Ok(Some(program.with_context(|| format!("cannot filter on {}", options.interface))?))
 }
 

@@ -91,7 +91,8 @@ impl Interfaces {
 
 /// As much of a name as is kept, in whole characters.
 fn shortened(name: &str) -> &str {
-    name.get(..name.floor_char_boundary(Interfaces::NAME)).unwrap_or(name)
+    let end = (0..=Interfaces::NAME.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
+    name.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 impl Format {

@@ -153,7 +153,7 @@ mod tests {
             (0x80, 2, 2_000_000_000),
             (0x80 | 32, 1 << 31, 500_000_000),
             (0xff, u64::MAX, 0),
-            (0, u64::MAX, u64::MAX as u128 * 1_000_000_000),
+            (0, u64::MAX, u128::from(u64::MAX) * 1_000_000_000),
         ];
         for (resolution, ticks, nanos) in cases {
             assert_eq!(Ticks::of(resolution).nanos(ticks), nanos, "resolution {resolution:#x}, {ticks} ticks");
