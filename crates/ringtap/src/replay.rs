@@ -123,7 +123,8 @@ impl FileFilter {
         }
         let libpcap = Libpcap::load(options.libpcap.as_deref())?;
         let mut filter = Self { libpcap, expressions: options.filters.clone(), programs: HashMap::new() };
-        let ethernet = filter.compile(LinkType::ETHERNET)?;
+        let ethernet = filter.compile(LinkType::ETHERNET);
+        let ethernet = ethernet.with_context(|| options.origin.clone().unwrap_or_else(|| "filter".to_owned()))?;
         filter.programs.insert(LinkType::ETHERNET.0, Some(ethernet));
         Ok(Some(filter))
     }

@@ -70,7 +70,8 @@ pub(crate) fn compile(filter: &FilterOptions, options: &Options) -> Result<Optio
     let libpcap = Libpcap::load(filter.libpcap.as_deref())?;
     let link_type = interfaces::link_type(&options.interface)?;
     let program = libpcap.compile_live(&options.interface, link_type, &filter.filters, options.snaplen);
-    Ok(Some(program.with_context(|| format!("cannot filter on {}", options.interface))?))
+    let origin = filter.origin.as_deref().unwrap_or("filter");
+    Ok(Some(program.with_context(|| format!("{origin}: cannot filter on {}", options.interface))?))
 }
 
 /// Every sink must answer before anything is captured.

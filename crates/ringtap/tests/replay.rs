@@ -130,6 +130,10 @@ fn a_file_that_is_not_there_is_found_before_any_work() {
     let done = run(&["replay", here.to_str().unwrap(), "/nonexistent.pcap"]).expect(2).says(&["/nonexistent.pcap"]);
     assert!(done.stdout.is_empty());
     run(&["replay", dir.path().to_str().unwrap()]).expect(2);
+    // Of files that exist and may not be read this is one that root may not read either.
+    let forbidden = "/proc/sys/vm/compact_memory";
+    let done = run(&["replay", here.to_str().unwrap(), forbidden]).expect(2).says(&[forbidden, "ermission denied"]);
+    assert!(done.stdout.is_empty());
 }
 
 #[test]

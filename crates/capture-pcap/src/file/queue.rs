@@ -1,7 +1,7 @@
 //! The queue over a row of files.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl FileQueue {
     /// A queue over these files, in this order; "-" is standard input. Each is opened when its turn comes.
     ///
     /// # Errors
-    /// [`CaptureError::System`] if one of them does not exist or is a directory, [`CaptureError::BadOption`] if standard input is named twice.
+    /// [`CaptureError::System`] if one of them does not exist, may not be read or is a directory, [`CaptureError::BadOption`] if standard input is named twice.
     /// That one is not a capture file is found when it is read.
     pub fn open<P: AsRef<Path>>(
         paths: impl IntoIterator<Item = P>,
@@ -113,7 +113,13 @@ impl FileQueue {
                 continue;
             }
             let metadata = fs::metadata(path).and_then(|metadata| {
-                if metadata.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(metadata) }
+                match metadata.is_dir() {
+                    true => return Err(io::ErrorKind::IsADirectory.into()),
+                    // Whether it may be read, too. A pipe would wait for its writer.
+                    false if metadata.is_file() => drop(File::open(path)?),
+                    false => {}
+                }
+                Ok(metadata)
             });
             let metadata = metadata.map_err(|source| reading(&path.display().to_string(), source))?;
             total = total.filter(|_| metadata.is_file()).map(|sum| sum.saturating_add(metadata.len()));

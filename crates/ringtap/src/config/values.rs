@@ -1,10 +1,12 @@
 //! Values that flags and configuration files share: text or number in, checked range, one message for both.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// What a number counts: how it is read and shown.
@@ -70,8 +72,13 @@ impl<U: Unit, const MIN: u64, const MAX: u64> Ranged<U, MIN, MAX> {
         if (MIN..=MAX).contains(&n) {
             Ok(Self(n, PhantomData))
         } else {
-            Err(format!("{} is out of range: {} to {} is allowed", U::show(n), U::show(MIN), U::show(MAX)))
+            Err(Self::wrong(format!("{} is out of range", U::show(n))))
         }
+    }
+
+    /// What is wrong, and what is allowed.
+    fn wrong(what: impl fmt::Display) -> String {
+        format!("{what}: {} to {} is allowed", U::show(MIN), U::show(MAX))
     }
 
     /// The number.
@@ -91,7 +98,7 @@ impl<U: Unit, const MIN: u64, const MAX: u64> FromStr for Ranged<U, MIN, MAX> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        U::parse(text).and_then(Self::checked)
+        U::parse(text).map_err(Self::wrong).and_then(Self::checked)
     }
 }
 
@@ -107,12 +114,25 @@ impl<'de, U: Unit, const MIN: u64, const MAX: u64> Deserialize<'de> for Ranged<U
             }
 
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<Self::Value, E> {
+                self.visit_i128(n.into())
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Self::Value, E> {
+                self.visit_i128(n.into())
+            }
+
+            fn visit_i128<E: de::Error>(self, n: i128) -> Result<Self::Value, E> {
+                let fits = u64::try_from(n);
+                let n = fits.map_err(|_| E::custom(Ranged::<U, MIN, MAX>::wrong(format!("{n} is out of range"))))?;
                 // A bare number of milliseconds would be read as seconds by some and as minutes by others.
-                let n = u64::try_from(n).map_err(|_| E::custom(format!("{n} is negative")))?;
                 if U::show(1) == Millis::show(1) {
                     return Err(E::custom(format!("{n} has no unit: write \"{n}ms\" or \"{n}s\"")));
                 }
                 Ranged::checked(n).map_err(E::custom)
+            }
+
+            fn visit_u128<E: de::Error>(self, n: u128) -> Result<Self::Value, E> {
+                Err(E::custom(Ranged::<U, MIN, MAX>::wrong(format!("{n} is out of range"))))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -172,6 +192,82 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
 
 deserialize_from_str!(SensorName);
 
+/// A list of a configuration file. An entry that is there twice is a mistake, and is found here, where its line is known.
+pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de> + PartialEq>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Any<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de> + PartialEq> Visitor<'de> for Any<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list in brackets, of one entry too: [\"one\"] or [\"one\", \"another\"]")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(entry) = entries.next_element()? {
+                if list.contains(&entry) {
+                    return Err(de::Error::custom(format!("entry {} of this list is there twice", list.len() + 1)));
+                }
+                list.push(entry);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_any(Any(PhantomData))
+}
+
+/// Options of another program: text, and numbers and booleans without quotes too.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Text(String);
+
+    struct Any;
+
+    impl Visitor<'_> for Any {
+        type Value = Text;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text, a number, true or false")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+            Ok(Text(text.to_owned()))
+        }
+
+        fn visit_bool<E: de::Error>(self, value: bool) -> Result<Text, E> {
+            Ok(Text(value.to_string()))
+        }
+
+        fn visit_i64<E: de::Error>(self, n: i64) -> Result<Text, E> {
+            Ok(Text(n.to_string()))
+        }
+
+        fn visit_f64<E: de::Error>(self, n: f64) -> Result<Text, E> {
+            Ok(Text(n.to_string()))
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(Any)
+        }
+    }
+
+    let texts = BTreeMap::<String, Text>::deserialize(deserializer)?;
+    Ok(texts.into_iter().map(|(key, Text(value))| (key, value)).collect())
+}
+
+/// A flag that takes one of these words; completions offer them.
+pub(crate) fn one_of<T>(words: &[&'static str]) -> impl TypedValueParser<Value = Parsed<T>> + use<T>
+where
+    T: FromStr<Err: fmt::Display> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Parsed<T>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +277,8 @@ mod tests {
         type Size = Ranged<Octets, 1024, 1_048_576>;
         assert_eq!("64KiB".parse::<Size>().unwrap().get(), 65_536);
         assert_eq!("1".parse::<Size>().unwrap_err(), "1 B is out of range: 1.0 KiB to 1.0 MiB is allowed");
-        assert!("x".parse::<Size>().unwrap_err().contains("is not a size"));
+        let error = "x".parse::<Size>().unwrap_err();
+        assert!(error.contains("is not a size") && error.ends_with("1.0 KiB to 1.0 MiB is allowed"), "{error}");
         assert_eq!("200ms".parse::<Ranged<Millis, 1, 1000>>().unwrap().duration(), Duration::from_millis(200));
     }
 
