@@ -143,17 +143,17 @@ impl Port {
         Ok(stats)
     }
 
+    /// Whether every frame that the kernel had put into the ring, as of the last [`statistics`](Self::statistics), was lent.
+    pub(crate) fn drained(&self) -> bool {
+        self.received >= self.accepted
+    }
+
     /// Gives the ring's memory back. What the interface's end is known by, the socket, stays.
     pub(crate) fn release_ring(&mut self) {
         self.ring.release();
         if let Err(error) = self.socket.free_ring() {
             tracing::debug!(%error, "the kernel keeps the old ring until its socket is closed");
         }
-    }
-
-    /// Whether every frame that the kernel had put into the ring, as of the last [`statistics`](Self::statistics), was lent.
-    pub(crate) fn drained(&self) -> bool {
-        self.received >= self.accepted
     }
 
     pub(crate) fn look(&self) -> io::Result<Sight> {

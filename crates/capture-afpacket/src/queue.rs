@@ -36,8 +36,6 @@ pub struct Queue {
     /// Of the first queue of the interface.
     nic: Option<NicLoss>,
     watch: Watch,
-    /// Why a deleted interface could not be opened again, as last told.
-    obstacle: Option<String>,
     /// When a deleted interface's ring, or a stopped queue, is given up even if frames seem to be missing.
     deadline: Option<Instant>,
     stopped: bool,
@@ -97,7 +95,6 @@ impl Queue {
             counters,
             nic,
             watch,
-            obstacle: None,
             deadline: None,
             stopped: false,
             ended: false,

@@ -146,6 +146,6 @@ mod tests {
         fs::write(dir.path().join("conf.d/30.toml.bak"), "nonsense").unwrap();
         let config = load(Some(&main)).unwrap();
         assert_eq!(config.output.sensor.unwrap().0, "b");
-        assert_eq!(config.output.to.iter().map(|sink| sink.0.to_string()).collect::<Vec<_>>(), ["null:"]);
+        assert_eq!(config.output.to, ["null:"]);
     }
 }

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use capture_afpacket::{Options, interfaces};
 use pipeline::record::Observer;
 use shipper::SinkConfig;
 
 use crate::config::options::{CaptureOptions, ConfigFile, Summary};
-use crate::config::values::Parsed;
 
 /// Where records go, and how.
 pub(crate) struct OutputSettings {
@@ -35,12 +34,12 @@ impl OutputSettings {
     /// `default_pool` is the memory for batches if the options do not say.
     pub(crate) fn new(config: &ConfigFile, default_pool: u64) -> Result<Self> {
         let output = &config.output;
-        let default = [Parsed(SinkConfig::Stdout)];
-        let named = if output.to.is_empty() { &default[..] } else { &output.to };
+        let default = ["stdout:".to_owned()];
+        let urls = if output.to.is_empty() { &default[..] } else { &output.to };
         let mut sinks = Vec::new();
-        for Parsed(sink) in named {
+        for url in urls {
             let kafka = shipper::KafkaOptions { librdkafka: config.kafka.librdkafka.clone(), ..Default::default() };
-            let sink = sink.clone().with_kafka_options(&kafka);
+            let sink = SinkConfig::parse(url).with_context(|| format!("sink {url:?}"))?.with_kafka_options(&kafka);
             if sinks.contains(&sink) {
                 bail!("sink {sink} is named twice");
             }

@@ -75,10 +75,10 @@ impl Queue {
 
     /// Why the interface cannot be captured though it is there again; tried several times a second, told when the reason is a new one.
     fn tell_obstacle(&mut self, reason: String) {
-        if self.obstacle.as_ref() != Some(&reason) {
+        if self.watch.obstacle.as_ref() != Some(&reason) {
             let interface = &self.plan.options.interface;
             tracing::warn!(interface, queue = self.number, "capture cannot go on yet, and is tried again: {reason}");
-            self.obstacle = Some(reason);
+            self.watch.obstacle = Some(reason);
         }
     }
 
@@ -99,7 +99,7 @@ impl Queue {
     }
 
     fn adopt(&mut self, port: Port, now: Instant) {
-        self.obstacle = None;
+        self.watch.obstacle = None;
         self.constants.link_type = port.hardware.link_type;
         // Whatever `look` finds, or if it fails: frames must not refer to an entry of another link type.
         self.rename(self.plan.options.interface.clone());

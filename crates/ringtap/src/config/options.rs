@@ -7,9 +7,8 @@ use capture::CaptureDirection;
 use capture_afpacket::FanoutMode;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use shipper::SinkConfig;
 
-use super::values::{Millis, Octets, Parsed, Plain, Ranged, SensorName, list, one_of, texts};
+use super::values::{Millis, Octets, Parsed, Plain, Ranged, SensorName, list, one_of, sinks, texts};
 
 /// A group of options of which some are given: `a.or(b)` takes from `b` what `a` does not have.
 macro_rules! options {
@@ -153,8 +152,8 @@ options! {
     OutputOptions {
         /// Where records go; may be given several times: kafka://HOST:PORT/TOPIC, file:///PATH, stdout:, null: [default: stdout:]
         #[arg(long = "to", value_name = "SINK")]
-        #[serde(rename = "to", deserialize_with = "list")]
-        to: Vec<Parsed<SinkConfig>>,
+        #[serde(rename = "to", deserialize_with = "sinks")]
+        to: Vec<String>,
 
         /// What becomes of frames [default: packets]
         #[arg(long, value_enum)]

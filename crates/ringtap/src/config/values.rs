@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use shipper::SinkConfig;
 
 /// What a number counts: how it is read and shown.
 pub(crate) trait Unit {
@@ -218,6 +219,22 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de> + PartialEq>(
     }
 
     deserializer.deserialize_any(Any(PhantomData))
+}
+
+/// URLs of sinks in a configuration file: read here already, where a mistake has its line.
+pub(crate) fn sinks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(PartialEq)]
+    struct Url(String);
+
+    impl<'de> Deserialize<'de> for Url {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let url = String::deserialize(deserializer)?;
+            SinkConfig::parse(&url).map_err(de::Error::custom)?;
+            Ok(Self(url))
+        }
+    }
+
+    Ok(list::<D, Url>(deserializer)?.into_iter().map(|Url(url)| url).collect())
 }
 
 /// Options of another program: text, and numbers and booleans without quotes too.
