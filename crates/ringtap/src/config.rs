@@ -127,6 +127,8 @@ mod tests {
         assert_eq!(config.kafka.librdkafka.into_values().collect::<Vec<_>>(), ["5", "true", "x", "0.5"]);
         let error = message("[kafka.librdkafka]\n\"a\" = []\n");
         assert!(error.contains("line 2") && error.contains("text, a number, true or false"), "{error}");
+        let error = message("[kafka.librdkafka]\n\"a\" = 5\n\"sasl.password\" = 1.50\n");
+        assert!(error.contains("line 3") && error.contains("expected a string"), "{error}");
     }
 
     #[test]

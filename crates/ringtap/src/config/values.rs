@@ -237,7 +237,7 @@ pub(crate) fn sinks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
     Ok(list::<D, Url>(deserializer)?.into_iter().map(|Url(url)| url).collect())
 }
 
-/// Options of another program: text, and numbers and booleans without quotes too.
+/// Options of another program: text, and numbers and booleans without quotes too. Not so for passwords: `1.50` would become another one.
 pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     struct Text(String);
 
@@ -273,8 +273,27 @@ pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeM
         }
     }
 
-    let texts = BTreeMap::<String, Text>::deserialize(deserializer)?;
-    Ok(texts.into_iter().map(|(key, Text(value))| (key, value)).collect())
+    struct Table;
+
+    impl<'de> Visitor<'de> for Table {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("options: \"key\" = \"value\"")
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut texts = BTreeMap::new();
+            while let Some(key) = entries.next_key::<String>()? {
+                let secret = ["password", "secret"].iter().any(|word| key.to_ascii_lowercase().contains(word));
+                let value = if secret { entries.next_value()? } else { entries.next_value::<Text>()?.0 };
+                texts.insert(key, value);
+            }
+            Ok(texts)
+        }
+    }
+
+    deserializer.deserialize_map(Table)
 }
 
 /// A flag that takes one of these words; completions offer them.
