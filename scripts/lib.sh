@@ -12,11 +12,12 @@ as_root() {
   fi
 }
 
-# need PROGRAM PACKAGE ...: installs the packages of those programs (or files, or libraries) that are not there.
+# need PROGRAM PACKAGE ...: installs the packages of those programs (or files, libraries, or perl:MODULE) that are not there.
 need() {
   local missing=()
   while [ $# -gt 0 ]; do
     case $1 in
+      perl:*) perl -M"${1#perl:}" -e 1 2>/dev/null || missing+=("$2") ;;
       /*) [ -e "$1" ] || missing+=("$2") ;;
       *.so.*) PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -F "$1" >/dev/null || missing+=("$2") ;;
       *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || missing+=("$2") ;;
@@ -35,7 +36,8 @@ install_packages() {
 
 # What a build needs: a C compiler, make and perl for librdkafka and OpenSSL, which are built in, and Rust.
 need_build() {
-  need gcc gcc g++ g++ make make perl perl /usr/include/stdlib.h libc6-dev
+  # The program is in perl-base as well, which every Debian has; OpenSSL's Configure wants modules of the whole package.
+  need gcc gcc g++ g++ make make perl:FindBin perl perl:IPC::Cmd perl /usr/include/stdlib.h libc6-dev
   local wanted have
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
   [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"

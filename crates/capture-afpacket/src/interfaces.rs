@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use capture::{CaptureError, LinkType};
 
-use crate::port::{link_type_of, system};
+use crate::port::{Hardware, link_type_of, system};
 use crate::sys::control;
 
 /// One interface. What the kernel or the driver does not tell is `None`.
@@ -68,6 +68,15 @@ pub fn rss_queues(name: &str) -> Result<u32, CaptureError> {
     let index =
         control::index_of(socket.as_fd(), name).map_err(|_| CaptureError::NoSuchInterface { name: name.into() })?;
     Ok(queues_of(socket.as_fd(), name, index))
+}
+
+/// What frames of this interface start with, as a [`Queue`](crate::Queue) lends them: what filters have to be compiled for.
+///
+/// # Errors
+/// [`CaptureError::NoSuchInterface`], and [`CaptureError::Unsupported`] if this backend cannot capture there.
+pub fn link_type(name: &str) -> Result<LinkType, CaptureError> {
+    let socket = control::open().map_err(|e| system("opening a socket", e))?;
+    Ok(Hardware::find(socket.as_fd(), name)?.link_type)
 }
 
 /// The number of queues to open if the user names none: one for each receive queue, at most one for each core.
@@ -178,6 +187,7 @@ mod tests {
 
     #[test]
     fn a_missing_interface_is_named() {
+        assert!(link_type("no-such-if").unwrap_err().to_string().contains("\"no-such-if\" does not exist"));
         assert!(rss_queues("no-such-if").unwrap_err().to_string().contains("\"no-such-if\" does not exist"));
     }
 }

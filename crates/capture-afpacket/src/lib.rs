@@ -14,6 +14,7 @@
 //! ```
 #![cfg(target_os = "linux")]
 
+mod budget;
 mod fanout;
 pub mod interfaces;
 mod nic;
@@ -25,6 +26,7 @@ mod queue;
 mod sys;
 mod watch;
 
+pub use budget::share_memory;
 pub use open::{open, usable};
 pub use options::{FanoutMode, Options};
 pub use queue::{Batch, Frames, Queue};

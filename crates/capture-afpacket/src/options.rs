@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use capture::{CaptureDirection, CaptureError, FilterProgram};
 
+use crate::budget;
 use crate::sys::block::BLOCK_HEADER;
 use crate::sys::socket::{RingRequest, page_size};
 
 /// Octets that a frame takes in a block beside its captured octets, at most: header and address (68), room for a
 /// link-layer header of up to 32 octets, alignment (`tpacket_rcv` in net/packet/af_packet.c).
 const FRAME_OVERHEAD: usize = 128;
-/// Memory of all rings of one interface, unless the machine is small.
-const DEFAULT_MEMORY: u64 = 128 << 20;
 const DEFAULT_BLOCK_SIZE: u32 = 256 << 10;
 const MAX_BLOCK_SIZE: u32 = 64 << 20;
 const MAX_SNAPLEN: u32 = 262_144;
@@ -73,8 +72,8 @@ pub struct Options {
     pub interface: String,
     /// Octets of a block: a power of two from the page size to 64 MiB, with room for one frame of `snaplen`. Default 256 KiB.
     pub block_size: u32,
-    /// Blocks of each queue's ring, from 2; ring below 4 GiB. `None`: 128 MiB or a sixteenth of the machine's memory,
-    /// whichever is less, is shared by the queues, with at least 16 blocks for each.
+    /// Blocks of each queue's ring, from 2; ring below 4 GiB. `None`: what [`share_memory`](crate::share_memory) gives to an interface
+    /// that is alone.
     ///
     /// Make it a third larger than what has to be held: above three quarters full the kernel now and then drops a frame
     /// although there is room (some per 100,000; in `ring_dropped`, without a freeze). `__tpacket_v3_has_room` looks without a
@@ -87,7 +86,8 @@ pub struct Options {
     pub snaplen: u32,
     /// Which frames. Default: [`CaptureDirection::Promisc`].
     pub direction: CaptureDirection,
-    /// Runs in the kernel; frames that it rejects are not counted anywhere.
+    /// Compiled for the interface's [link type](crate::interfaces::link_type). Runs in the kernel; frames that it rejects are not counted
+    /// anywhere. An interface that is made anew with another link type is not captured then, with a warning.
     pub filter: Option<FilterProgram>,
     /// How frames are dealt to several queues.
     pub fanout: FanoutMode,
@@ -141,7 +141,10 @@ impl Options {
         if !(1..=10_000).contains(&milliseconds) || !self.block_timeout.subsec_nanos().is_multiple_of(1_000_000) {
             return Err(bad("block_timeout", format!("{:?}", self.block_timeout), "whole milliseconds, 1 to 10000"));
         }
-        let block_count = self.block_count.unwrap_or_else(|| self.default_count(memory_of_machine()));
+        let mut alone = [self.clone()];
+        budget::share_memory(&mut alone)?;
+        let [Self { block_count, .. }] = alone;
+        let block_count = block_count.unwrap_or_default();
         let most = u32::MAX / self.block_size;
         if !(2..=most).contains(&block_count) {
             let allowed = format!("2 to {most} blocks of {} octets (a ring is below 4 GiB)", self.block_size);
@@ -150,19 +153,6 @@ impl Options {
         let block_timeout = u32::try_from(milliseconds).unwrap_or(10_000);
         Ok(RingRequest { block_size: self.block_size, block_count, block_timeout })
     }
-
-    fn default_count(&self, machine: Option<u64>) -> u32 {
-        let memory = machine.map_or(DEFAULT_MEMORY, |octets| DEFAULT_MEMORY.min(octets / 16));
-        let count = memory / self.queues as u64 / u64::from(self.block_size);
-        u32::try_from(count).unwrap_or(u32::MAX).clamp(16, u32::MAX / self.block_size)
-    }
-}
-
-/// `MemTotal` in octets.
-fn memory_of_machine() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 pub(crate) fn bad(option: &'static str, value: impl fmt::Display, allowed: impl Into<String>) -> CaptureError {
@@ -186,21 +176,6 @@ mod tests {
     fn the_defaults_are_valid() {
         let ring = Options::new("eth0").ring().unwrap();
         assert_eq!((ring.block_size, ring.block_timeout), (256 << 10, 10));
-    }
-
-    #[test]
-    fn the_default_ring_follows_memory_and_queues() {
-        let mut options = Options::new("eth0");
-        assert_eq!(options.default_count(Some(24 << 30)), 512);
-        assert_eq!(options.default_count(Some(512 << 20)), 128);
-        assert_eq!(options.default_count(Some(16 << 20)), 16);
-        assert_eq!(options.default_count(None), 512);
-        options.queues = 4;
-        assert_eq!(options.default_count(Some(24 << 30)), 128);
-        options.queues = 256;
-        assert_eq!(options.default_count(Some(24 << 30)), 16);
-        options.block_size = 64 << 20;
-        assert_eq!(options.default_count(Some(24 << 30)), 16);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! when that is deleted the queue opens another port.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use capture::{CaptureDirection, CaptureError, LinkType};
 
@@ -69,7 +69,7 @@ impl Port {
     pub(crate) fn prepare(plan: &Plan) -> Result<Self, CaptureError> {
         let name = &plan.options.interface;
         let socket = Self::socket()?;
-        let hardware = Hardware::find(&socket, name)?;
+        let hardware = Hardware::find(socket.as_fd(), name)?;
         socket.attach(&program::reject_all()).map_err(|e| system("attaching a filter", e))?;
         let RingRequest { block_size, block_count, .. } = plan.request;
         let megabytes = (u64::from(block_size) * u64::from(block_count)) >> 20;
@@ -98,7 +98,8 @@ impl Port {
     /// Joins the group, if there is one. `seen`: the epoch of the port before, 0 if there was none.
     pub(crate) fn join(&mut self, plan: &Plan, seen: u64) -> Result<(), CaptureError> {
         let Some(group) = &plan.group else { return Ok(()) };
-        self.epoch = group.join(&self.socket, seen).map_err(|e| {
+        let up = || matches!(self.look(), Ok(Sight::Present { up: true, .. }));
+        self.epoch = group.join(&self.socket, seen, up).map_err(|e| {
             let name = &plan.options.interface;
             let down = matches!(self.look(), Ok(Sight::Present { up: false, .. }));
             if e.raw_os_error() == Some(libc::EINVAL) && down {
@@ -138,6 +139,14 @@ impl Port {
         self.received >= self.accepted
     }
 
+    /// Gives the ring's memory back. What the interface's end is known by, the socket, stays.
+    pub(crate) fn release_ring(&mut self) {
+        self.ring.release();
+        if let Err(error) = self.socket.free_ring() {
+            tracing::debug!(%error, "the kernel keeps the old ring until its socket is closed");
+        }
+    }
+
     pub(crate) fn look(&self) -> io::Result<Sight> {
         if self.socket.bound_to()?.is_none() {
             return Ok(Sight::Deleted);
@@ -159,10 +168,11 @@ impl Port {
 }
 
 impl Hardware {
-    fn find(socket: &PacketSocket, name: &str) -> Result<Self, CaptureError> {
+    /// Any socket of the namespace may ask.
+    pub(crate) fn find(socket: BorrowedFd<'_>, name: &str) -> Result<Self, CaptureError> {
         let question = || format!("asking for the hardware of {name}");
-        let index = control::index_of(socket.as_fd(), name).map_err(|e| missing_or(name, question(), e))?;
-        let (kind, _) = control::hardware_of(socket.as_fd(), name).map_err(|e| missing_or(name, question(), e))?;
+        let index = control::index_of(socket, name).map_err(|e| missing_or(name, question(), e))?;
+        let (kind, _) = control::hardware_of(socket, name).map_err(|e| missing_or(name, question(), e))?;
         let link_type = link_type_of(kind).ok_or_else(|| {
             CaptureError::Unsupported(format!(
                 "{name} has link type {kind} (ARPHRD_ in linux/if_arp.h), which cannot be captured yet"

@@ -30,11 +30,13 @@ pub(crate) enum Change {
 pub(crate) struct Watch {
     pub(crate) link: Link,
     pub(crate) next: Instant,
+    /// Why a deleted interface could not be opened again, as last told.
+    pub(crate) obstacle: Option<String>,
 }
 
 impl Watch {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { link: Link::Up, next: now }
+        Self { link: Link::Up, next: now, obstacle: None }
     }
 
     /// The kernel told of an error: look again at once.

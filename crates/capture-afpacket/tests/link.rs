@@ -90,6 +90,33 @@ fn deleted_and_made_again_goes_on_with_new_sockets_in_one_new_group() {
     }
 }
 
+/// The old ring is empty, and a second one of its size may be more than the machine has.
+#[test]
+fn the_ring_of_a_deleted_interface_is_given_back_before_there_is_another() {
+    // A size that no other test of this process has.
+    let rings = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let size = |line: &str| {
+            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+            Some(u64::from_str_radix(end, 16).ok()? - u64::from_str_radix(start, 16).ok()?)
+        };
+        maps.lines().filter(|line| size(line) == Some(65_536 * 37)).count()
+    };
+    let lab = Arc::new(Lab::plain());
+    let queues = lab.open(|o| (o.block_size, o.block_count) = (65_536, Some(37)));
+    let readers = Readers::start(&lab, queues);
+    thousand(&lab, 0);
+    assert_eq!(rings(), 1);
+    lab.b.ip("link delete b0");
+    settle();
+    assert_eq!(rings(), 0);
+    Veth::pair(&lab.a, "a0", &lab.b, "b0", &VethOptions::default());
+    settle();
+    assert_eq!(rings(), 1);
+    thousand(&lab, 1000);
+    assert_eq!(sorted_numbers(&readers.finish()), (0..2000).collect::<Vec<_>>());
+}
+
 #[test]
 fn the_same_index_again_is_still_another_interface() {
     let lab = Arc::new(Lab::plain());

@@ -14,5 +14,5 @@ mod sys;
 
 pub use file::{FileBatch, FileFrames, FileOptions, FileQueue, Progress, Rate};
 pub use filter::{Filter, InvalidProgram};
-pub use libpcap::{CompileError, Libpcap, join};
+pub use libpcap::{CompileError, Libpcap};
 pub use place::Place;

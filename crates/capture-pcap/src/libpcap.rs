@@ -107,43 +107,73 @@ impl Libpcap {
         &self.path
     }
 
-    /// Compiles an expression (pcap-filter(7)) for frames out of a file. An empty one takes every frame.
+    /// Compiles expressions (pcap-filter(7)), which must all match, for frames out of a file. Empty ones, and none at all, take every frame.
     ///
     /// The program returns `snaplen` octets (0: 256 KiB, the longest that libpcap knows) for a frame that it takes.
     ///
     /// # Errors
     /// [`CompileError::Expression`] with libpcap's own message and, where it can be found out, the place;
     /// [`CompileError::TooLong`] for more instructions than the kernel takes.
-    pub fn compile(&self, expression: &str, link_type: LinkType, snaplen: u32) -> Result<FilterProgram, CompileError> {
+    pub fn compile<E: AsRef<str>>(
+        &self,
+        expressions: &[E],
+        link_type: LinkType,
+        snaplen: u32,
+    ) -> Result<FilterProgram, CompileError> {
         let _one_at_a_time = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
         let mut handle = self.dead(dlt(link_type), snaplen)?;
-        self.compile_with(&mut handle, expression, |_| self.dead(dlt(link_type), snaplen))
+        self.compile_with(&mut handle, expressions, || self.dead(dlt(link_type), snaplen))
     }
 
-    /// Compiles an expression for a socket bound to this interface. The program may use the kernel's extensions
-    /// (linux/filter.h, `SKF_AD_OFF`): it sees VLAN tags that the kernel has taken out of the frame, and knows `inbound` from `outbound`.
-    /// A program of [`Self::compile`] does neither. To have libpcap make it, a socket is opened for a moment.
+    /// Compiles expressions, which must all match, for a raw (`SOCK_RAW`) socket bound to this interface, whose frames start with `link_type`. The program may
+    /// use the kernel's extensions (linux/filter.h, `SKF_AD_OFF`): it sees VLAN tags that the kernel has taken out of the frame, and knows
+    /// `inbound` from `outbound`. A program of [`Self::compile`] does not see such tags. To have libpcap make it, a socket is opened for a
+    /// moment.
     ///
     /// # Errors
-    /// As [`Self::compile`], and [`CaptureError::NoSuchInterface`], [`CaptureError::Permission`] (it takes `CAP_NET_RAW`),
-    /// [`CaptureError::System`] for an interface that is down.
-    pub fn compile_live(&self, interface: &str, expression: &str, snaplen: u32) -> Result<FilterProgram, CompileError> {
+    /// As [`Self::compile`], and [`CaptureError::NoSuchInterface`], [`CaptureError::Permission`] (it takes `CAP_NET_RAW`).
+    pub fn compile_live<E: AsRef<str>>(
+        &self,
+        interface: &str,
+        link_type: LinkType,
+        expressions: &[E],
+        snaplen: u32,
+    ) -> Result<FilterProgram, CompileError> {
         let _one_at_a_time = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
         let no_such = || CaptureError::NoSuchInterface { name: interface.to_owned() };
         let name = c_string(interface).ok_or_else(no_such)?;
-        let live = self.api.open_live(&name, snaplen_for(snaplen), LIVE_BUFFER);
-        let mut handle = live.map_err(|error| match error.status {
-            LiveError::NO_SUCH_DEVICE => no_such(),
-            LiveError::PERMISSION_DENIED => CaptureError::Permission {
-                action: "compiling a filter for a live interface",
-                capability: "CAP_NET_RAW",
-                setcap: "cap_net_raw",
-                program: std::env::current_exe().map_or_else(|_| "ringtap".to_owned(), |p| p.display().to_string()),
-            },
-            LiveError::NOT_UP => system(format!("compiling a filter for {interface}"), "the interface is down"),
-            _ => system(format!("compiling a filter for {interface}"), &error.message),
-        })?;
-        self.compile_with(&mut handle, expression, |live| self.dead(live.link_type(), snaplen))
+        let mut handle = match self.api.open_live(&name, snaplen_for(snaplen), LIVE_BUFFER) {
+            // On PPP and others libpcap captures "cooked", and its program looks at another header than the socket shows.
+            Ok(live) if live.link_type() == dlt(link_type) => live,
+            Ok(_) => self.dead(dlt(link_type), snaplen)?,
+            Err(error) if error.status == LiveError::NOT_UP => self.stand_in(interface, link_type, snaplen)?,
+            Err(error) if error.status == LiveError::NO_SUCH_DEVICE => return Err(no_such().into()),
+            Err(error) if error.status == LiveError::PERMISSION_DENIED => {
+                return Err(CompileError::Capture(CaptureError::Permission {
+                    action: "compiling a filter for a live interface",
+                    capability: "CAP_NET_RAW",
+                    setcap: "cap_net_raw",
+                    program: std::env::current_exe().map_or_else(|_| "ringtap".to_owned(), |p| p.display().to_string()),
+                }));
+            }
+            Err(error) => return Err(system(format!("compiling a filter for {interface}"), &error.message).into()),
+        };
+        self.compile_with(&mut handle, expressions, || self.dead(dlt(link_type), snaplen))
+    }
+
+    /// A handle in the place of one on an interface that is down, on which none can be opened: what libpcap compiles depends on the link
+    /// type and on being live, not on the interface.
+    fn stand_in(&self, interface: &str, link_type: LinkType, snaplen: u32) -> Result<Handle<'_>, CaptureError> {
+        if link_type == LinkType::ETHERNET {
+            match self.api.open_live(c"lo", snaplen_for(snaplen), LIVE_BUFFER) {
+                Ok(live) if live.link_type() == dlt(link_type) => return Ok(live),
+                _ => tracing::warn!(
+                    interface,
+                    "the interface is down, and so is lo: `vlan` in the filter will not see tags that the kernel takes out of frames"
+                ),
+            }
+        }
+        self.dead(dlt(link_type), snaplen)
     }
 
     /// A handle that compiles for files.
@@ -153,11 +183,31 @@ impl Libpcap {
     }
 
     /// Compiles; `probe` gives the handle by which the place of a mistake is looked for.
-    fn compile_with<'a>(
+    fn compile_with<'a, E: AsRef<str>>(
         &'a self,
         handle: &mut Handle<'a>,
+        expressions: &[E],
+        probe: impl Fn() -> Result<Handle<'a>, CaptureError>,
+    ) -> Result<FilterProgram, CompileError> {
+        let expressions: Vec<&str> = expressions.iter().map(AsRef::as_ref).filter(|e| !e.trim().is_empty()).collect();
+        match expressions.as_slice() {
+            [] => Self::compile_one(handle, "", &probe),
+            [one] => Self::compile_one(handle, one, &probe),
+            several => {
+                // Each alone first: two wrong ones can be right together, and a mistake is shown in the user's own words.
+                for expression in several {
+                    Self::compile_one(handle, expression, &probe)?;
+                }
+                let all = several.iter().map(|e| format!("({e})")).collect::<Vec<_>>().join(" and ");
+                Self::compile_one(handle, &all, &probe)
+            }
+        }
+    }
+
+    fn compile_one<'a>(
+        handle: &mut Handle<'a>,
         expression: &str,
-        probe: impl FnOnce(&Handle<'a>) -> Result<Handle<'a>, CaptureError>,
+        probe: impl Fn() -> Result<Handle<'a>, CaptureError>,
     ) -> Result<FilterProgram, CompileError> {
         let wrong = |message: String, place| {
             Err(CompileError::Expression { expression: expression.to_owned(), message, place })
@@ -169,7 +219,7 @@ impl Libpcap {
             Ok(compiled) => FilterProgram::new(compiled.instructions())
                 .map_err(|source| CompileError::TooLong { expression: expression.to_owned(), source }),
             Err(message) => {
-                let mut probe = probe(handle)?;
+                let mut probe = probe()?;
                 let place = place::find(expression, &message, &mut |attempt| {
                     c_string(attempt).and_then(|attempt| probe.compile(&attempt).err())
                 });
@@ -190,17 +240,6 @@ impl Libpcap {
     pub(crate) fn judge(&self, expression: &str, link_type: LinkType) -> Option<crate::sys::Compiled<'_>> {
         let _one_at_a_time = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
         self.dead(dlt(link_type), 0).ok()?.compile(&c_string(expression)?).ok()
-    }
-}
-
-/// All expressions as one: each must match. `None` if there are none; empty ones take every frame, and are left out.
-#[must_use]
-pub fn join(expressions: &[String]) -> Option<String> {
-    let expressions: Vec<&str> = expressions.iter().map(|e| e.trim()).filter(|e| !e.is_empty()).collect();
-    match expressions.as_slice() {
-        [] => None,
-        [one] => Some((*one).to_owned()),
-        several => Some(several.iter().map(|e| format!("({e})")).collect::<Vec<_>>().join(" and ")),
     }
 }
 

@@ -71,12 +71,15 @@ pub(crate) fn find(expression: &str, message: &str, attempt: &mut dyn FnMut(&str
         return mentioned(expression, &tokens, message);
     }
     let start = Instant::now();
+    let over = || start.elapsed() > PATIENCE;
+    // There are hundreds of attempts at a token, and each may ask for a host's name. When time is up all that is left is no mistake.
+    let mut in_time = |text: &str| if over() { None } else { attempt(text) };
     for token in &tokens {
         let prefix = expression.get(..token.end)?;
-        if !is_viable(prefix, attempt) {
+        if !is_viable(prefix, &mut in_time) {
             return Some(place(expression, token));
         }
-        if start.elapsed() > PATIENCE {
+        if over() {
             return None;
         }
     }
@@ -238,14 +241,26 @@ mod tests {
             ),
             ("vlan 5000", r#"filter "vlan 5000": VLAN tag 5000 greater than maximum 4095 near "5000" (column 6)"#),
         ] {
-            let error = libpcap.compile(expression, LinkType::ETHERNET, 0).expect_err(expression);
+            let error = libpcap.compile(&[expression], LinkType::ETHERNET, 0).expect_err(expression);
             assert_eq!(error.to_string(), message);
         }
     }
 
+    /// As if a name server did not answer.
+    #[test]
+    fn slow_attempts_end_the_search() {
+        let start = Instant::now();
+        let found = find("host nowhere prot 80", "syntax error", &mut |_| {
+            std::thread::sleep(Duration::from_millis(200));
+            Some("syntax error".to_owned())
+        });
+        assert_eq!(found, None);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+
     #[test]
     fn a_zero_octet_is_an_error_of_the_expression() {
-        let error = libpcap().compile("tcp\0port 80", LinkType::ETHERNET, 0).expect_err("a zero");
+        let error = libpcap().compile(&["tcp\0port 80"], LinkType::ETHERNET, 0).expect_err("a zero");
         assert!(matches!(error, CompileError::Expression { .. }), "{error}");
     }
 }

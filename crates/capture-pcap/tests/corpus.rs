@@ -191,7 +191,7 @@ fn filters_take_what_tcpdump_takes() {
             let (packets, _) = read(path);
             let Some(first) = packets.first() else { continue };
             // Some expressions make no sense for a link type. tcpdump cuts packets at the file's snaplen, we do not, and it reads one link type a file.
-            let Ok(program) = libpcap.compile(expression, LinkType(first.link_type), 0) else { continue };
+            let Ok(program) = libpcap.compile(&[expression], LinkType(first.link_type), 0) else { continue };
             if packets.iter().any(|p| p.link_type != first.link_type) {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs;
 use std::io::Write;
 
 use capture::{CaptureError, Direction, FrameFlags, RxQueue};
@@ -170,12 +171,12 @@ fn gzip_and_zstd_of_many_parts() {
     for (program, start) in [("gzip", &[][..]), ("zstd", &[]), ("zstd", b"\x50\x2a\x4d\x18\x04\0\0\0skip")] {
         let mut compressed = start.to_vec();
         for part in [first, second] {
-            std::fs::write(&plain, part).unwrap();
+            fs::write(&plain, part).unwrap();
             compressed.extend(run(program, &["-c", arg(&plain)]));
         }
         assert_eq!(whole(&compressed), expected, "{program} from a reader");
         let path = folder.path().join("compressed");
-        std::fs::write(&path, &compressed).unwrap();
+        fs::write(&path, &compressed).unwrap();
         assert_eq!(read(&path).0, expected, "{program} from a file");
 
         // Cut off: every packet that can be had, then the error.
@@ -199,13 +200,13 @@ fn damaged_compressed_data_give_what_is_before() {
     let contents: Vec<Vec<u8>> = (0..2000).map(|_| data.iter().map(|d| d ^ noise()).collect()).collect();
     let records: Vec<_> = contents.iter().map(|c| (0, 0, c.as_slice(), 1000)).collect();
     let plain = folder.path().join("plain");
-    std::fs::write(&plain, pcap(NANO, 1, &records)).unwrap();
+    fs::write(&plain, pcap(NANO, 1, &records)).unwrap();
     for program in ["gzip", "zstd"] {
         let mut compressed = run(program, &["-c", arg(&plain)]);
         let middle = compressed.len() / 2;
         compressed[middle..middle + 64].fill(0xff);
         let path = folder.path().join("damaged");
-        std::fs::write(&path, &compressed).unwrap();
+        fs::write(&path, &compressed).unwrap();
         let theirs = if program == "zstd" { run("zstd", &["-dcf", arg(&path)]).len() } else { 0 };
         let (packets, errors) = read(&path);
         assert!(!errors.is_empty(), "{program}");
@@ -224,7 +225,7 @@ fn a_pipe_is_read_as_it_comes() {
     assert!(queue.next_batch().unwrap().is_none(), "nobody writes yet, and nobody waits");
     let file = pcap(MICRO, 1, &[(1, 0, b"abc", 3), (2, 0, b"def", 3)]);
     let writer = std::thread::spawn(move || {
-        let mut pipe = std::fs::OpenOptions::new().write(true).open(fifo).unwrap();
+        let mut pipe = fs::OpenOptions::new().write(true).open(fifo).unwrap();
         for octet in file {
             pipe.write_all(&[octet]).unwrap();
         }
@@ -246,7 +247,7 @@ fn what_wireshark_and_scapy_write() {
             common::run_text("tshark", &["-r", arg(original), "-T", "fields", "-e", "frame.len"]).lines().count();
         for format in ["pcap", "nsecpcap", "modpcap", "pcapng"] {
             let copy = path(format);
-            let _ = std::fs::remove_file(&copy);
+            let _ = fs::remove_file(&copy);
             run("editcap", &["-F", format, arg(original), arg(&copy)]);
             // editcap refuses link types that a format lacks, and several in one pcap file.
             if !copy.exists() {
@@ -259,4 +260,113 @@ fn what_wireshark_and_scapy_write() {
             assert_eq!(packets.len(), written, "{format} of {} ({expected})", original.display());
         }
     }
+}
+
+/// A file from a tape or a block device is padded. gzip(1) takes that at the end; we read on behind it, as Python does.
+#[test]
+fn zeros_behind_a_gzip_member_are_padding() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.pcap");
+    let file = pcap(0xa1b2_c3d4, 1, &[(1, 2, b"first", 5), (3, 4, b"second", 60)]);
+    let (start, rest) = file.split_at(30);
+    let gz = dir.path().join("a.pcap.gz");
+    let mut packed = Vec::new();
+    for between in [0, 70_000] {
+        packed.clear();
+        for (part, zeros) in [(start, between), (rest, 70_000)] {
+            fs::write(&path, part).unwrap();
+            packed.extend(run("gzip", &["-c", arg(&path)]));
+            packed.resize(packed.len() + zeros, 0);
+        }
+        fs::write(&gz, &packed).unwrap();
+        let (packets, errors) = read(&gz);
+        assert!(packets.len() == 2 && errors.is_empty(), "{errors:?}");
+        if between == 0 {
+            assert_eq!(run("gzip", &["-dcq", arg(&gz)]), file, "gzip agrees");
+        }
+    }
+    packed.extend(b"garbage");
+    fs::write(&gz, &packed).unwrap();
+    let (packets, errors) = read(&gz);
+    assert!(packets.len() == 2 && matches!(errors[..], [CaptureError::Damaged { .. }]), "{errors:?}");
+}
+
+#[test]
+fn a_zstd_window_that_is_too_large_is_named() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.pcap");
+    fs::write(&path, pcap(MICRO, 1, &[(1, 2, b"packet", 6)])).unwrap();
+    let packed = dir.path().join("a.pcap.zst");
+    // From a pipe: of a file that is known to be short zstd asks for a small window.
+    let compress = |long: u32| {
+        let script = format!("cat {} | zstd -q -1 --long={long} > {}", arg(&path), arg(&packed));
+        run("sh", &["-c", &script]);
+        read(&packed)
+    };
+    let (packets, errors) = compress(31);
+    assert!(packets.is_empty());
+    let [CaptureError::Unsupported(text)] = &errors[..] else { panic!("{errors:?}") };
+    assert!(text.contains("zstd -dc --long=31 FILE | ringtap replay -"), "{text}");
+    let (packets, errors) = compress(27);
+    assert!(packets.len() == 1 && errors.is_empty(), "{errors:?}");
+}
+
+/// The same interfaces, described again and again, are entered once; names are cut to what a record holds.
+#[test]
+fn interfaces_are_entered_once() {
+    let mut blocks = Blocks::new(false);
+    let long = blocks.option(2, "ü".repeat(20_000).as_bytes());
+    for n in 0..70_000_u32 {
+        blocks.section(false);
+        let name = blocks.option(2, format!("eth{}", n % 3).as_bytes());
+        blocks.interface(1, 0, &name);
+        blocks.interface(1, 0, &[]);
+        blocks.interface(101, 0, &[]);
+        if n % 10_000 == 0 {
+            blocks.interface(1, 0, &long);
+            blocks.enhanced(n % 3 + 1, 7, b"packet", 6, &[]);
+        }
+    }
+    let mut queue = FileQueue::from_reader("file", Box::new(std::io::Cursor::new(blocks.file)));
+    let (packets, errors) = drain(&mut queue);
+    assert!(packets.len() == 7 && errors.is_empty(), "{errors:?}");
+    let mut names: Vec<_> = queue.interfaces().iter().map(|i| (i.name.clone(), i.link_type.0)).collect();
+    let table = names.clone();
+    names.sort();
+    let long = "ü".repeat(32);
+    let wanted = [("eth0", 1), ("eth1", 1), ("eth2", 1), ("file", 1), ("file", 101), (&long, 1)];
+    assert_eq!(names, wanted.map(|(name, link_type)| (name.to_owned(), link_type)));
+    for (n, packet) in packets.iter().enumerate() {
+        let expected = ["file", "file", long.as_str()][n * 10_000 % 3];
+        assert_eq!(table[packet.interface as usize].0, expected, "packet {n}");
+    }
+}
+
+#[test]
+fn too_many_interfaces_are_refused_with_the_packets_before() {
+    for (distinct, reason) in [(true, "more than 16384 different interfaces"), (false, "more than 65536 interfaces")] {
+        let mut blocks = Blocks::new(false);
+        blocks.interface(1, 0, &[]);
+        blocks.enhanced(0, 7, b"packet", 6, &[]);
+        for n in 0..70_000 {
+            let name = blocks.option(2, format!("eth{}", if distinct { n } else { 0 }).as_bytes());
+            blocks.interface(1, 0, &name);
+        }
+        let (packets, errors) = parse(&blocks.file);
+        assert_eq!(packets.len(), 1);
+        assert!(matches!(&errors[..], [CaptureError::Damaged { reason: r, .. }] if r.contains(reason)), "{errors:?}");
+    }
+}
+
+/// Offsets that lead out of what a record can say: the frame is marked, and its time is not made up.
+#[test]
+fn a_time_that_cannot_be_is_no_time() {
+    let mut blocks = Blocks::new(false);
+    for offset in [-2_i64, i64::MAX, 3] {
+        let option = blocks.option(14, &offset.to_le_bytes());
+        blocks.interface(1, 0, &option);
+    }
+    (0..3).for_each(|interface| blocks.enhanced(interface, 1_000_000, b"packet", 6, &[]));
+    let seen: Vec<_> = whole(&blocks.file).iter().map(|p| (p.nanos, p.flags)).collect();
+    assert_eq!(seen, [(0, FrameFlags::NO_TIME), (0, FrameFlags::NO_TIME), (4_000_000_000, FrameFlags::NONE)]);
 }

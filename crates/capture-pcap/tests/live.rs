@@ -1,6 +1,6 @@
 //! Filters for live interfaces. Needs `CAP_NET_RAW`: where it is missing, that is what the tests look at.
 
-use capture::CaptureError;
+use capture::{CaptureError, LinkType};
 use capture_pcap::{CompileError, Filter, Libpcap};
 
 fn libpcap() -> Libpcap {
@@ -14,13 +14,16 @@ const EXTENSIONS: u32 = 0xffff_f000;
 fn a_live_program_sees_tags_that_the_kernel_took() {
     let libpcap = libpcap();
     let loads_extension = |k: u32| k >= EXTENSIONS;
-    match libpcap.compile_live("lo", "vlan 5", 0) {
+    match libpcap.compile_live("lo", LinkType::ETHERNET, &["vlan 5"], 0) {
         Ok(program) => {
             assert!(program.instructions().iter().any(|i| i.code & 7 == 0 && loads_extension(i.k)), "{program:?}");
             let refused = Filter::new(&program).expect_err("user space has no extensions").to_string();
             assert!(refused.contains("only the kernel knows"), "{refused}");
-            libpcap.compile_live("lo", "inbound and tcp", 96).expect("the socket knows directions");
-            let error = libpcap.compile_live("lo", "tcp prot 80", 0).expect_err("wrong").to_string();
+            libpcap
+                .compile_live("lo", LinkType::ETHERNET, &["inbound and tcp"], 96)
+                .expect("the socket knows directions");
+            let error =
+                libpcap.compile_live("lo", LinkType::ETHERNET, &["tcp prot 80"], 0).expect_err("wrong").to_string();
             assert_eq!(error, r#"filter "tcp prot 80": syntax error near "prot" (column 5)"#);
         }
         Err(CompileError::Capture(CaptureError::Permission { capability, .. })) => {
@@ -28,14 +31,14 @@ fn a_live_program_sees_tags_that_the_kernel_took() {
         }
         Err(other) => panic!("{other}"),
     }
-    let dead = libpcap.compile("vlan 5", capture::LinkType::ETHERNET, 0).expect("right");
+    let dead = libpcap.compile(&["vlan 5"], LinkType::ETHERNET, 0).expect("right");
     assert!(!dead.instructions().iter().any(|i| i.code & 7 == 0 && loads_extension(i.k)), "{dead:?}");
 }
 
 #[test]
 fn an_interface_that_is_not_there() {
     for name in ["no-such-if0", "a\0b"] {
-        let error = libpcap().compile_live(name, "tcp", 0).expect_err("there is none");
+        let error = libpcap().compile_live(name, LinkType::ETHERNET, &["tcp"], 0).expect_err("there is none");
         assert!(
             matches!(
                 error,
@@ -49,7 +52,7 @@ fn an_interface_that_is_not_there() {
 #[test]
 fn the_snaplen_is_what_the_program_returns() {
     for (snaplen, returned) in [(0, 262_144), (96, 96), (u32::MAX, i32::MAX as u32)] {
-        let program = libpcap().compile("", capture::LinkType::ETHERNET, snaplen).expect("right");
+        let program = libpcap().compile(&[""], LinkType::ETHERNET, snaplen).expect("right");
         assert_eq!(program.instructions().last().map(|i| (i.code, i.k)), Some((6, returned)));
     }
 }
@@ -71,9 +74,7 @@ fn threads_may_compile_at_once() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for port in 1..200 {
-                    libpcap
-                        .compile(&format!("tcp port {port} or vlan"), capture::LinkType::ETHERNET, 0)
-                        .expect("right");
+                    libpcap.compile(&[format!("tcp port {port} or vlan")], LinkType::ETHERNET, 0).expect("right");
                 }
             });
         }

@@ -63,7 +63,7 @@ impl FrameFlags {
     pub const NONE: Self = Self(0);
     /// Several segments of the wire, merged by GRO or LRO (or not yet split by TSO): lengths are not those of the wire.
     pub const SUPER_FRAME: Self = Self(1);
-    /// The source has no time for this frame (pcapng Simple Packet Block).
+    /// The source has no time for this frame (pcapng Simple Packet Block), or one that no [`Timestamp`] can hold.
     pub const NO_TIME: Self = Self(1 << 1);
 
     /// Whether every remark of `other` is in `self`.

@@ -1,6 +1,7 @@
 //! `ringtap check`: what `run` would do at its start, and nothing more.
 
 use anyhow::Result;
+use capture::CaptureDirection;
 
 use crate::cli::CheckArgs;
 use crate::config::options::LogOptions;
@@ -35,6 +36,10 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
                     }
                     Ok(None) => {}
                     Err(error) => tell("filter", Err(error)),
+                }
+                // The same socket and ring, but for what others would see: the interface does not become promiscuous.
+                if options.direction == CaptureDirection::Promisc {
+                    options.direction = CaptureDirection::Out;
                 }
                 let opened =
                     capture_afpacket::open(&options).map(|queues| format!("{} queue(s) by afpacket", queues.len()));

@@ -78,7 +78,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME")]
     pub duration: Option<Ranged<Millis, 1, { u64::MAX }>>,
     /// End after this number of records
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<Ranged<Plain, 1, { u64::MAX - 1 }>>,
     /// Show what is seen, once a second, on standard error
     #[arg(long)]
@@ -94,7 +94,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "original|max|N", default_value = "max")]
     pub rate: Parsed<Rate>,
     /// End after this number of records
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<Ranged<Plain, 1, { u64::MAX - 1 }>>,
     /// Configuration file; replay reads none unless it is named
     #[arg(long, value_name = "FILE")]
@@ -132,9 +132,10 @@ impl TypedValueParser for KeyValue {
 impl CommonArgs {
     /// As a configuration file that says the same.
     pub(crate) fn into_config(self, capture: CaptureOptions, log: LogOptions) -> ConfigFile {
+        let origin = (!self.filter.filters.is_empty()).then(|| "--filter".to_owned());
         let mut config = ConfigFile {
             capture,
-            filter: self.filter,
+            filter: FilterOptions { origin, ..self.filter },
             output: self.output,
             ledger: self.ledger,
             log,

@@ -3,7 +3,8 @@
 pub(crate) mod options;
 pub(crate) mod values;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,9 @@ use options::ConfigFile;
 
 /// Where `run` and `check` look if no file is named.
 const DEFAULT: &str = "/etc/ringtap/ringtap.toml";
+
+/// Octets of a configuration file at most.
+const LARGEST: u64 = 1 << 20;
 
 /// Reads the named file, or the default one if it is there; then `conf.d/*.toml` beside it in the order of their names, of which
 /// each wins over those before.
@@ -41,14 +45,28 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<ConfigFile> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text))
+        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    if text.len() as u64 > LARGEST {
+        bail!("{} is longer than 1 MiB: that is no configuration of ringtap's", path.display());
+    }
     parse(&text, &path.display().to_string())
 }
 
 /// The error has the file, the line, what stands there and what is allowed.
 fn parse(text: &str, name: &str) -> Result<ConfigFile> {
-    match toml::from_str(text) {
-        Ok(config) => Ok(config),
+    match toml::from_str::<ConfigFile>(text) {
+        Ok(mut config) => {
+            // Whether a filter is right shows only when it is compiled.
+            if !config.filter.filters.is_empty() {
+                let line = text.lines().position(|line| line.trim_start().starts_with("filters"));
+                let line = line.map(|n| format!(", line {}", n + 1)).unwrap_or_default();
+                config.filter.origin = Some(format!("{name}{line}"));
+            }
+            Ok(config)
+        }
         Err(error) => {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             let (shown, whole) = shown(text, line);
@@ -105,6 +123,18 @@ mod tests {
         let direction = message("[capture]\ndirection = \"up\"\n");
         assert!(direction.contains("one of in, out, promisc"), "{direction}");
         assert!(message("[capture\n").contains("line 1"));
+        for queues in ["\"x\"", "-1", "170141183460469231731687303715884105727", "18446744073709551616"] {
+            let range = message(&format!("[capture]\nqueues = {queues}\n"));
+            assert!(range.contains("line 2") && range.contains("1 to 256"), "{range}");
+        }
+        for (sinks, says) in [
+            ("\"null:\"", "a list in brackets"),
+            ("[\"ftp://host/x\"]", "kafka://host:9092/topic"),
+            ("[\"null:\", \"null:\"]", "entry 2 of this list is there twice"),
+        ] {
+            let error = message(&format!("[output]\n\nto = {sinks}\n"));
+            assert!(error.contains("ringtap.toml, line 3") && error.contains(says), "{error}");
+        }
     }
 
     #[test]
@@ -139,6 +169,22 @@ mod tests {
         assert_eq!(both.capture.queues.unwrap().get(), 2);
         assert_eq!(both.capture.snaplen.unwrap().get(), 100);
         assert_eq!(both.kafka.librdkafka.into_values().collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn options_of_librdkafka_need_no_quotes() {
+        let config = parse("[kafka.librdkafka]\n\"a\" = 5\n\"b\" = true\n\"c\" = \"x\"\n\"d\" = 0.5\n", "a").unwrap();
+        assert_eq!(config.kafka.librdkafka.into_values().collect::<Vec<_>>(), ["5", "true", "x", "0.5"]);
+        let error = message("[kafka.librdkafka]\n\"a\" = []\n");
+        assert!(error.contains("line 2") && error.contains("text, a number, true or false"), "{error}");
+        let error = message("[kafka.librdkafka]\n\"a\" = 5\n\"sasl.password\" = 1.50\n");
+        assert!(error.contains("line 3") && error.contains("expected a string"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_never_ends_is_no_configuration() {
+        let error = format!("{:#}", load(Some(Path::new("/dev/zero"))).unwrap_err());
+        assert!(error.contains("/dev/zero is longer than 1 MiB"), "{error}");
     }
 
     #[test]

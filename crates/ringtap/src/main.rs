@@ -80,6 +80,10 @@ fn explain(error: &anyhow::Error) -> String {
     text
 }
 
+/// What the manual page says beside the options.
+const FILES: &str = ".SH FILES\n.TP\n/etc/ringtap/ringtap.toml\nThe configuration of run and check, unless \\-\\-config names another.\n\
+    .TP\n/etc/ringtap/conf.d/*.toml\nRead after it in the order of their names; later ones win, and flags win over all.\n";
+
 /// One page with all subcommands behind one another.
 fn manual() -> Result<()> {
     let mut page = Vec::new();
@@ -94,6 +98,7 @@ fn manual() -> Result<()> {
     }
     let mut page = String::from_utf8(page).context("the manual page")?;
     page = page.replace(".SH EXTRA\nExit codes: ", ".SH \"EXIT STATUS\"\n");
+    page.push_str(FILES);
     for sub in command.get_subcommands() {
         // There are no pages of their own.
         page = page.replace(&format!("ringtap\\-{}(1)", sub.get_name()), &format!("ringtap {}", sub.get_name()));

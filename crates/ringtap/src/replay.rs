@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use capture::{CaptureError, Frame, Interface, LinkType, QueueStats, Readiness, RxQueue};
-use capture_pcap::{FileBatch, FileOptions, FileQueue, Filter, Libpcap, join};
+use capture_pcap::{FileBatch, FileOptions, FileQueue, Filter, Libpcap};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipeline::worker::{Everything, Matcher};
 
@@ -111,24 +111,27 @@ impl RxQueue for Files {
 /// The filter of a replay, compiled anew for each link type that turns up.
 struct FileFilter {
     libpcap: Libpcap,
-    expression: String,
+    expressions: Vec<String>,
     programs: HashMap<u32, Option<Filter>>,
 }
 
 impl FileFilter {
     /// `None` if there is no filter. A wrong expression shows now, not at the first frame.
     fn new(options: &FilterOptions) -> Result<Option<Self>> {
-        let Some(expression) = join(&options.filters) else { return Ok(None) };
+        if options.filters.is_empty() {
+            return Ok(None);
+        }
         let libpcap = Libpcap::load(options.libpcap.as_deref())?;
-        let mut filter = Self { libpcap, expression, programs: HashMap::new() };
-        let ethernet = filter.compile(LinkType::ETHERNET)?;
+        let mut filter = Self { libpcap, expressions: options.filters.clone(), programs: HashMap::new() };
+        let ethernet = filter.compile(LinkType::ETHERNET);
+        let ethernet = ethernet.with_context(|| options.origin.clone().unwrap_or_else(|| "filter".to_owned()))?;
         filter.programs.insert(LinkType::ETHERNET.0, Some(ethernet));
         Ok(Some(filter))
     }
 
     fn compile(&self, link_type: LinkType) -> Result<Filter> {
-        let program = self.libpcap.compile(&self.expression, link_type, SNAPLEN)?;
-        Filter::new(&program).with_context(|| format!("filter {:?}", self.expression))
+        let program = self.libpcap.compile(&self.expressions, link_type, SNAPLEN)?;
+        Filter::new(&program).with_context(|| format!("filter {:?}", self.expressions.join(" and ")))
     }
 
     /// An expression that means nothing for a link type (`ether host` for raw IP) matches none of its frames.

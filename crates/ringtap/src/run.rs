@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use capture::FilterProgram;
-use capture_afpacket::{Options, Queue};
-use capture_pcap::{Libpcap, join};
+use capture_afpacket::{Options, Queue, interfaces};
+use capture_pcap::Libpcap;
 use shipper::SinkConfig;
 
 use crate::cli::{LiveArgs, RunArgs};
@@ -63,10 +63,14 @@ fn open(config: &ConfigFile) -> Result<Vec<Queue>> {
 
 /// The filter for one interface, if there is any.
 pub(crate) fn compile(filter: &FilterOptions, options: &Options) -> Result<Option<FilterProgram>> {
-    let Some(expression) = join(&filter.filters) else { return Ok(None) };
+    if filter.filters.is_empty() {
+        return Ok(None);
+    }
     let libpcap = Libpcap::load(filter.libpcap.as_deref())?;
-    let program = libpcap.compile_live(&options.interface, &expression, options.snaplen);
-    Ok(Some(program.with_context(|| format!("cannot filter on {}", options.interface))?))
+    let link_type = interfaces::link_type(&options.interface)?;
+    let program = libpcap.compile_live(&options.interface, link_type, &filter.filters, options.snaplen);
+    let origin = filter.origin.as_deref().unwrap_or("filter");
+    Ok(Some(program.with_context(|| format!("{origin}: cannot filter on {}", options.interface))?))
 }
 
 /// Every sink must answer before anything is captured.

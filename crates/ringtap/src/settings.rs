@@ -90,6 +90,7 @@ pub(crate) fn capture(options: &CaptureOptions) -> Result<Vec<Options>> {
         }
         all.push(one_interface(options, name)?);
     }
+    capture_afpacket::share_memory(&mut all)?;
     Ok(all)
 }
 

@@ -48,11 +48,31 @@ fn check_tries_everything_and_changes_nothing() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+/// Others on the machine see it, and it is in the kernel's log.
+#[test]
+fn check_does_not_make_the_interface_promiscuous() {
+    let lan = Lan::silent();
+    let mut monitor = Command::new("ip");
+    monitor.args(["-d", "monitor", "link"]).stdin(Stdio::null());
+    let monitor = start_command(Some(&lan.sensor), monitor);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    start(Some(&lan.sensor), &["check", "-i", "tap0", "--to", "null:"]).finish().expect(0);
+    lan.sensor.ip("link set tap0 mtu 1400"); // the monitor is awake
+    monitor.wait_until("the change of the MTU", || monitor.stdout_octets() > 0);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    monitor.signal("TERM");
+    let text = monitor.finish().text();
+    assert!(text.contains("mtu 1400") && !text.contains("promiscuity 1"), "{text}");
+}
+
 #[test]
 fn completions_are_what_shells_read() {
     for (shell, program) in [("bash", "bash"), ("zsh", "zsh"), ("fish", "fish")] {
         let done = run(&["completions", shell]).expect(0);
         assert!(done.text().contains("drain-timeout"), "{shell}");
+        for words in [["hash", "rollover"], ["in", "promisc"]] {
+            assert!(words.iter().all(|word| done.text().contains(word)), "{shell}: {words:?}");
+        }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("completions");
         fs::write(&path, done.text()).unwrap();
@@ -103,7 +123,15 @@ fn the_manual_page_is_right_and_has_every_option() {
     assert!(output.status.success() && warnings.is_empty(), "{warnings}");
     let text = String::from_utf8(output.stdout).unwrap();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" "); // lines are filled
-    for word in ["RINGTAP RUN", "RINGTAP REPLAY", "drain-timeout", "--rate", "librdkafka", "EXIT STATUS 0 done"] {
+    for word in [
+        "RINGTAP RUN",
+        "RINGTAP REPLAY",
+        "drain-timeout",
+        "--rate",
+        "librdkafka",
+        "EXIT STATUS 0 done",
+        "/etc/ringtap/ringtap.toml",
+    ] {
         assert!(text.contains(word), "{word}:\n{text}");
     }
 }

@@ -20,11 +20,11 @@ fn wrong_arguments_are_named_with_what_is_allowed() {
         (&["-i", "lo", "-f", "tcp prot 80"], &["tcp prot 80", "syntax error"]),
         (&["-i", "lo", "-f", "host no.such.host.invalid"], &["no.such.host.invalid"]),
         (&["-i", "lo", "--queues", "0"], &["1 to 256"]),
-        (&["-i", "lo", "--queues", "many"], &["not a whole number"]),
+        (&["-i", "lo", "--queues", "many"], &["not a whole number", "1 to 256"]),
         (&["-i", "lo", "--batch-size", "2MB"], &["--batch-size", "is allowed"]),
         (&["-i", "lo", "--block-size", "5000"], &["5000", "power of two"]),
         (&["-i", "lo", "--duration", "10"], &["10", "is not a time such as"]),
-        (&["-i", "lo", "--direction", "up"], &["one of in, out, promisc"]),
+        (&["-i", "lo", "--direction", "up"], &["[possible values: in, out, promisc]"]),
         (&["-i", "lo", "--to", "ftp://host/x"], &["ftp://host/x", "kafka://host:9092/topic"]),
         (&["-i", "lo", "--to", "null:", "--to", "null:"], &["null: is named twice"]),
         (
@@ -174,4 +174,36 @@ fn an_interface_that_goes_away_is_waited_for() {
     assert_each_once(&records[100..], 200);
     assert_sequences(&records);
     done.ledger();
+}
+
+/// Before anything is allocated: the kernel would give it, and take it from everybody else.
+#[test]
+fn rings_larger_than_half_of_the_memory_are_refused() {
+    let lan = Lan::silent();
+    let arguments = ["run", "-i", "tap0", "--queues", "256", "--block-count", "15000"];
+    let done = start(Some(&lan.sensor), &arguments).finish().expect(2);
+    done.says(&["memory of all rings = 960000 MiB", "lower queues, block-count or block-size"]);
+}
+
+#[test]
+fn a_wrong_filter_of_a_file_is_named_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ringtap.toml");
+    fs::write(&file, "[filter]\n\nfilters = [\"tcp prot 80\"]\n").unwrap();
+    let file = file.to_str().unwrap();
+    let place = format!("{file}, line 3: ");
+    run(&["run", "-i", "lo", "--config", file]).expect(2).says(&[&place, "tcp prot 80", "column 5"]);
+    fs::write(dir.path().join("a.pcap"), pcap_file([])).unwrap();
+    let capture = dir.path().join("a.pcap");
+    run(&["replay", capture.to_str().unwrap(), "--config", file]).expect(2).says(&[&place, "column 5"]);
+    run(&["run", "-i", "lo", "--config", file, "-f", "ip ip"]).expect(2).says(&["--filter: ", "ip ip"]);
+}
+
+#[test]
+fn a_negative_number_is_no_flag_and_filters_are_checked_one_by_one() {
+    let done = run(&["run", "-i", "lo", "--queues", "-1"]).expect(2);
+    done.says(&["\"-1\" is not a whole number", "1 to 256"]);
+    // Between the brackets of the whole they would be right.
+    let done = run(&["run", "-i", "lo", "-f", "tcp) or (udp", "-f", "tcp"]).expect(2);
+    done.says(&["--filter: cannot filter on lo", "\")\" (column 4)"]);
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use serde_json::Value;
-use testkit::net::VethOptions;
+use testkit::net::{Tun, VethOptions};
 use testkit::send::FrameShape;
 
 #[test]
@@ -66,6 +66,42 @@ fn filters_are_exact() {
     assert_eq!(by_port(&records), [(10_003, 1000)].into());
     // In the kernel: what is turned away is not offered.
     assert_eq!(done.ledger().frames("offered"), 1000);
+}
+
+/// libpcap captures "cooked" there, and its program would look behind a header that the socket does not show.
+#[test]
+fn filters_are_exact_on_interfaces_without_a_link_layer() {
+    for hardware_type in [Tun::NONE, Tun::PPP, Tun::RAWIP] {
+        let lan = Lan::silent();
+        let mut tun = Tun::new(&lan.sensor, "tun0", hardware_type);
+        lan.sensor.ip("link set tun0 up");
+        let filters: [&[&str]; 3] = [&[], &["--filter", "udp src port 10003"], &["--filter", "tcp"]];
+        let running = filters.map(|filter| lan.run_on(&["tun0"], filter));
+        let shape = FrameShape { flows: 10, ..FrameShape::default() };
+        (0..10).for_each(|n| tun.inject(&testkit::send::numbered(&shape, n)[14..]));
+        let counts = running.map(|running| running.interrupt().expect(0).records().len());
+        assert_eq!(counts, [10, 1, 0], "ARPHRD {hardware_type}");
+    }
+}
+
+/// What the kernel takes out of a frame is seen too, as on an interface that was up.
+#[test]
+fn an_interface_that_is_down_is_waited_for_also_with_a_filter() {
+    let lan = Lan::silent();
+    lan.sensor.ip("link set tap0 down");
+    let running = lan.run(&["--filter", "vlan 7"]);
+    lan.sensor.ip("link set lo down");
+    let poorer = lan.run(&["--filter", "udp src port 10003"]);
+    poorer.wait_for("so is lo");
+    lan.sensor.ip("link set tap0 up");
+    wait_for_carrier(&lan.station, "far0");
+    thread::sleep(Duration::from_millis(500)); // the queues look at an interface that is down five times a second
+    lan.send(&FrameShape { tag: Some((0x8100, 7)), ..distinct() }, 100);
+    lan.send(&FrameShape { flows: 10, ..FrameShape::default() }, 100);
+    let records = running.interrupt().expect(0).records();
+    assert_eq!(records.len(), 100);
+    assert!(records.iter().all(|record| record["network"]["vlan"]["id"] == "7"));
+    assert_eq!(by_port(&poorer.interrupt().expect(0).records()), [(10_003, 11)].into(), "one of the tagged");
 }
 
 #[test]

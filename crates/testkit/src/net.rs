@@ -1,13 +1,14 @@
-//! Network namespaces and veth pairs, made with the `ip` program of iproute2.
+//! Network namespaces and veth pairs, made with the `ip` program of iproute2, and tun devices.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
-use crate::sys::namespace;
+use crate::sys::{namespace, tun};
 
 pub use crate::sys::thread::{cpu_time, process_cpu_time};
 
@@ -152,5 +153,38 @@ impl Veth {
             }
             namespace.ip(&format!("link set {name} up"));
         }
+    }
+}
+
+/// A tun device: an interface whose frames are bare IP packets, put there by [`Tun::inject`]. It ends with this value.
+#[derive(Debug)]
+pub struct Tun {
+    file: File,
+}
+
+impl Tun {
+    /// `ARPHRD_NONE` of linux/if_arp.h, what a tun device is if nobody changes it; `ARPHRD_PPP`; `ARPHRD_RAWIP`.
+    pub const NONE: u16 = 0xfffe;
+    /// See [`Self::NONE`].
+    pub const PPP: u16 = 512;
+    /// See [`Self::NONE`].
+    pub const RAWIP: u16 = 519;
+
+    /// A device of this `ARPHRD_` type, down.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn new(namespace: &NetNs, name: &str, hardware_type: u16) -> Self {
+        let file = namespace.enter(|| tun::open(name, hardware_type));
+        Self { file: file.unwrap_or_else(|e| panic!("cannot make the tun device {name}: {e}")) }
+    }
+
+    /// The interface receives an IP packet. It has to be up.
+    ///
+    /// # Panics
+    /// If the kernel refuses it.
+    pub fn inject(&mut self, packet: &[u8]) {
+        self.file.write_all(packet).expect("the tun device takes a packet");
     }
 }

@@ -198,8 +198,7 @@ mod tests {
         frames.extend((0..2_000).map(|_| frames::sound_frame(&mut random)));
         let mut ours = Ours::new();
         equal(&frames[..2_000], &mut ours)?;
-        let (mut octets, mut round) =
-            (0, |ours: &mut Ours| frames.iter().map(|frame| ours.write(frame)).sum::<usize>());
+        let (mut octets, round) = (0, |ours: &mut Ours| frames.iter().map(|frame| ours.write(frame)).sum::<usize>());
         for _ in 0..2 {
             octets += round(&mut ours); // the pool's buffers are made
         }

@@ -64,16 +64,34 @@ impl Queue {
         {
             return Ok(());
         }
+        // Before the new ring is made: both at once may be more memory than there is.
+        self.port.release_ring();
         match self.open_port() {
             Ok(port) => self.adopt(port, now),
             Err(CaptureError::NoSuchInterface { .. }) => {}
-            Err(error) => tracing::debug!(queue = self.number, %error, "cannot open the interface again yet"),
+            Err(error) => self.tell_obstacle(error.to_string()),
         }
         Ok(())
     }
 
+    /// Why the interface cannot be captured though it is there again; tried several times a second, told when the reason is a new one.
+    fn tell_obstacle(&mut self, reason: String) {
+        if self.watch.obstacle.as_ref() != Some(&reason) {
+            let interface = &self.plan.options.interface;
+            tracing::warn!(interface, queue = self.number, "capture cannot go on yet, and is tried again: {reason}");
+            self.watch.obstacle = Some(reason);
+        }
+    }
+
     fn open_port(&self) -> Result<Port, CaptureError> {
         let mut port = Port::prepare(&self.plan)?;
+        let (new, old) = (port.hardware.link_type, self.constants.link_type);
+        if self.plan.options.filter.is_some() && new != old {
+            return Err(CaptureError::Unsupported(format!(
+                "{} is another kind of interface now (link type {}), and the filter was compiled for the old one ({}): start ringtap again",
+                self.plan.options.interface, new.0, old.0
+            )));
+        }
         // Rejects everything from before `bind` to after the join, like the first time. The flows that move to this queue
         // miss the frames of the microseconds between join and accept; the other queues have theirs.
         port.join(&self.plan, self.port.epoch)?;
@@ -82,7 +100,10 @@ impl Queue {
     }
 
     fn adopt(&mut self, port: Port, now: Instant) {
+        self.watch.obstacle = None;
         self.constants.link_type = port.hardware.link_type;
+        // Whatever `look` finds, or if it fails: frames must not refer to an entry of another link type.
+        self.rename(self.plan.options.interface.clone());
         if let Some(nic) = &mut self.nic {
             nic.reopened(port.hardware.index);
         }

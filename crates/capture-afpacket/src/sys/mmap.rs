@@ -18,6 +18,8 @@ const USER: u32 = 1;
 /// Where the memory is from, for the way to give it back.
 enum Memory {
     Mapped,
+    /// Given back: the ring has no block.
+    None,
     #[cfg(test)]
     Owned {
         words: usize,
@@ -59,6 +61,30 @@ impl Ring {
         Ok(Self { base, block_size, block_count, current: 0, on_loan: false, memory: Memory::Mapped })
     }
 
+    /// Gives the memory back before the ring ends: from now on it is never ready.
+    pub(crate) fn release(&mut self) {
+        self.on_loan = false;
+        self.free();
+        self.block_count = 0;
+    }
+
+    fn free(&mut self) {
+        match std::mem::replace(&mut self.memory, Memory::None) {
+            Memory::None => {}
+            Memory::Mapped => {
+                let length = self.block_size * self.block_count;
+                // SAFETY: the mapping of `map`, whole, and once; the exclusive borrow proves that no loan of it is left.
+                unsafe { libc::munmap(self.base.as_ptr().cast(), length) };
+            }
+            #[cfg(test)]
+            Memory::Owned { words } => {
+                let slice = std::ptr::slice_from_raw_parts_mut(self.base.as_ptr().cast::<u64>(), words);
+                // SAFETY: the allocation that `over` leaked, once.
+                drop(unsafe { Box::from_raw(slice) });
+            }
+        }
+    }
+
     /// A ring in plain memory: block after block.
     #[cfg(test)]
     pub(crate) fn over(words: Vec<u64>, block_size: usize) -> Self {
@@ -85,6 +111,9 @@ impl Ring {
     /// Whether the current block is filled and waits for us. A leaked loan counts as given back.
     pub(crate) fn ready(&mut self) -> bool {
         self.take_back();
+        if self.block_count == 0 {
+            return false;
+        }
         // Acquire: pairs with the barrier before the kernel's write of the status (prb_flush_block in af_packet.c).
         self.status(self.current).load(Ordering::Acquire) & USER != 0
     }
@@ -113,19 +142,7 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        match self.memory {
-            Memory::Mapped => {
-                let length = self.block_size * self.block_count;
-                // SAFETY: the mapping of `map`, whole; the exclusive borrow proves that no loan of it is left.
-                unsafe { libc::munmap(self.base.as_ptr().cast(), length) };
-            }
-            #[cfg(test)]
-            Memory::Owned { words } => {
-                let slice = std::ptr::slice_from_raw_parts_mut(self.base.as_ptr().cast::<u64>(), words);
-                // SAFETY: the allocation that `over` leaked.
-                drop(unsafe { Box::from_raw(slice) });
-            }
-        }
+        self.free();
     }
 }
 
@@ -182,5 +199,15 @@ mod tests {
         assert_eq!(ring.status(0).load(Ordering::Acquire), 0);
         std::mem::forget(ring.lend().unwrap());
         assert!(ring.lend().is_none());
+    }
+
+    #[test]
+    fn a_released_ring_is_never_ready() {
+        let mut ring = ring(2);
+        std::mem::forget(ring.lend().unwrap());
+        ring.release();
+        assert!(!ring.ready() && ring.lend().is_none());
+        ring.release();
+        ring.take_back();
     }
 }

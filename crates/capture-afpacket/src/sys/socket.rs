@@ -94,6 +94,13 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
     }
 
+    /// Gives the memory of the RX ring back, which must not be mapped any more.
+    pub(crate) fn free_ring(&self) -> io::Result<()> {
+        // SAFETY: all octets zero is a valid tpacket_req3: no ring.
+        let none: tpacket_req3 = unsafe { std::mem::zeroed() };
+        self.set(libc::SOL_PACKET, libc::PACKET_RX_RING, &none)
+    }
+
     /// Starts to capture all protocols on an interface.
     pub(crate) fn bind(&self, ifindex: c_int) -> io::Result<()> {
         let address = sockaddr_ll {

@@ -1,5 +1,7 @@
 //! What the file formats have in common: the magic numbers, and a step from one packet to the next.
 
+use std::collections::HashMap;
+
 use capture::{Frame, Interface, InterfaceIndex, LinkType};
 
 use super::pcap::{self, Pcap};
@@ -42,25 +44,55 @@ pub(super) enum Format {
     PcapNg(Section),
 }
 
-/// The interfaces of all files of a queue, and the name for those that have none of their own.
+/// The interfaces of all files of a queue, each entered once, and the name for those that have none of their own.
+#[derive(Default)]
 pub(super) struct Interfaces {
-    pub(super) table: Vec<Interface>,
-    pub(super) file_name: String,
+    table: Vec<Interface>,
+    /// Where in the table an interface stands.
+    known: HashMap<(String, LinkType), InterfaceIndex>,
+    file_name: String,
 }
 
 impl Interfaces {
-    /// A file of nothing but interface descriptions must not eat the memory.
-    const MAX: usize = 1 << 20;
+    /// Different interfaces of all files together. Each costs about a kilobyte here and where records are written, and what files say
+    /// must not decide over the memory: neither many names nor long ones.
+    pub(super) const MAX: usize = 16_384;
+    /// Octets of a name that are kept: more has no place in a record.
+    const NAME: usize = 64;
 
-    pub(super) fn add(&mut self, name: Option<String>, link_type: LinkType) -> Result<InterfaceIndex, Damage> {
-        let index = self.table.len();
-        if index >= Self::MAX {
-            return Err(format!("more than {} interfaces are described", Self::MAX));
-        }
-        self.table.push(Interface { name: name.unwrap_or_else(|| self.file_name.clone()), link_type });
-        // MAX fits.
-        Ok(InterfaceIndex(index as u32))
+    pub(super) fn table(&self) -> &[Interface] {
+        &self.table
     }
+
+    /// Another file begins.
+    pub(super) fn next_file(&mut self, name: &str) {
+        self.file_name = shortened(name).to_owned();
+    }
+
+    /// The interface of this name (or the file's) and link type: a new one, or one that was described before.
+    pub(super) fn add(&mut self, name: Option<&str>, link_type: LinkType) -> Result<InterfaceIndex, Damage> {
+        let name = name.map_or(self.file_name.as_str(), shortened).to_owned();
+        let key = (name, link_type);
+        if let Some(&index) = self.known.get(&key) {
+            return Ok(index);
+        }
+        if self.table.len() >= Self::MAX {
+            return Err(format!(
+                "there are more than {} different interfaces (replay fewer files at once, if that is what makes them so many)",
+                Self::MAX
+            ));
+        }
+        let index = InterfaceIndex(self.table.len() as u32); // MAX fits
+        self.table.push(Interface { name: key.0.clone(), link_type });
+        self.known.insert(key, index);
+        Ok(index)
+    }
+}
+
+/// As much of a name as is kept, in whole characters.
+fn shortened(name: &str) -> &str {
+    let end = (0..=Interfaces::NAME.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
+    name.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 impl Format {

@@ -4,14 +4,14 @@
 //! file is read by whoever reads the queue, without another copy.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::progress::{Counting, Progress};
 
@@ -21,6 +21,9 @@ const CHUNK: usize = 256 << 10;
 const CHUNKS: usize = 4;
 /// Octets that a decompressor takes at once.
 const COMPRESSED: usize = 64 << 10;
+/// The largest window of a zstd file, a power of 2 in octets: 128 MiB, what `zstd -d` takes without being asked and what its strongest
+/// level makes. The decompressor holds one window.
+const ZSTD_WINDOW_LOG: u32 = 27;
 
 type Reader = Box<dyn Read + Send>;
 
@@ -34,12 +37,15 @@ pub(super) enum Input {
 
 /// The near side of the reading thread.
 pub(super) struct Chunks {
+    /// An empty chunk is the end of the file.
     filled: Receiver<io::Result<Vec<u8>>>,
     /// Emptied chunks go back to be filled again.
     empty: SyncSender<Vec<u8>>,
     current: Cursor<Vec<u8>>,
     /// An error that was found by waiting, for the next read.
     failed: Option<io::Error>,
+    /// The end was there.
+    ended: bool,
 }
 
 /// What a read gave.
@@ -81,7 +87,7 @@ impl Input {
         let (to_us, filled) = sync_channel(CHUNKS);
         let (empty, empties) = sync_channel(CHUNKS + 2);
         thread::Builder::new().name("read file".to_owned()).spawn(move || hand_over(open, &to_us, &empties))?;
-        Ok(Self::Threaded(Chunks { filled, empty, current: Cursor::default(), failed: None }))
+        Ok(Self::Threaded(Chunks { filled, empty, current: Cursor::default(), failed: None, ended: false }))
     }
 
     /// Reads at most `buffer.len()` octets, which must not be 0.
@@ -118,16 +124,23 @@ impl Chunks {
             if let Some(error) = self.failed.take() {
                 return Err(error);
             }
+            if self.ended {
+                return Ok(Got::End);
+            }
             match self.filled.try_recv() {
                 Ok(chunk) => self.take(chunk),
                 Err(TryRecvError::Empty) => return Ok(Got::Nothing),
-                Err(TryRecvError::Disconnected) => return Ok(Got::End),
+                // It says when it has come to the end. What it had read before must not pass for the whole file.
+                Err(TryRecvError::Disconnected) => {
+                    let text = "the thread that reads it has panicked; please report it";
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+                }
             }
         }
     }
 
     fn wait(&mut self, timeout: Duration) -> bool {
-        if self.failed.is_some() || self.current.position() < self.current.get_ref().len() as u64 {
+        if self.ended || self.failed.is_some() || self.current.position() < self.current.get_ref().len() as u64 {
             return true;
         }
         match self.filled.recv_timeout(timeout) {
@@ -140,6 +153,7 @@ impl Chunks {
 
     fn take(&mut self, chunk: io::Result<Vec<u8>>) {
         match chunk {
+            Ok(chunk) if chunk.is_empty() => self.ended = true,
             Ok(chunk) => {
                 let emptied = std::mem::replace(&mut self.current, Cursor::new(chunk)).into_inner();
                 // A chunk that finds no place is freed instead.
@@ -165,7 +179,7 @@ fn hand_over(
         let mut chunk = empties.try_recv().unwrap_or_default();
         chunk.resize(CHUNK, 0);
         let message = match reader.read(&mut chunk) {
-            Ok(0) => return,
+            // 0 is the end, and has to be told as well.
             Ok(octets) => {
                 chunk.truncate(octets);
                 Ok(chunk)
@@ -173,8 +187,8 @@ fn hand_over(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => Err(error),
         };
-        let failed = message.is_err();
-        if filled.send(message).is_err() || failed {
+        let last = message.as_ref().map_or(true, Vec::is_empty);
+        if filled.send(message).is_err() || last {
             return;
         }
     }
@@ -201,9 +215,52 @@ impl Compression {
     fn reader(self, compressed: Reader) -> io::Result<Reader> {
         let compressed = BufReader::with_capacity(COMPRESSED, compressed);
         Ok(match self {
-            Self::Gzip => Box::new(Pieces { inner: MultiGzDecoder::new(compressed), failed: None }),
-            Self::Zstd => Box::new(Pieces { inner: zstd::Decoder::with_buffer(compressed)?, failed: None }),
+            Self::Gzip => {
+                let inner = Members { current: Some(GzDecoder::new(compressed)) };
+                Box::new(Pieces { inner, failed: None })
+            }
+            Self::Zstd => {
+                let mut inner = zstd::Decoder::with_buffer(compressed)?;
+                inner.window_log_max(ZSTD_WINDOW_LOG)?;
+                Box::new(Pieces { inner, failed: None })
+            }
         })
+    }
+}
+
+/// All members of a gzip file. Zeros between and behind them are padding: tapes and block devices make some.
+struct Members<R> {
+    /// `None` at the end.
+    current: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.current {
+            let octets = member.read(buffer)?;
+            if octets > 0 || buffer.is_empty() {
+                return Ok(octets);
+            }
+            let rest = member.get_mut();
+            skip_zeros(rest)?;
+            let at_end = rest.fill_buf()?.is_empty();
+            self.current = self.current.take().filter(|_| !at_end).map(|ended| GzDecoder::new(ended.into_inner()));
+        }
+        Ok(0)
+    }
+}
+
+fn skip_zeros(reader: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let octets = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
+        if zeros == 0 {
+            return Ok(());
+        }
+        reader.consume(zeros);
     }
 }
 
@@ -256,5 +313,33 @@ fn decompressed(reader: Reader) -> io::Result<Reader> {
     match detect(reader)? {
         (None, reader) => Ok(reader),
         (Some(compression), reader) => compression.reader(reader),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_thread_that_panics_is_no_end_of_the_file() {
+        struct Panics(bool);
+        impl Read for Panics {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                assert!(!std::mem::replace(&mut self.0, true), "the second read panics, as this test wants it");
+                buffer.fill(7);
+                Ok(buffer.len())
+            }
+        }
+        let mut input = Input::threaded(|| Ok(Box::new(Panics(false)))).expect("a thread");
+        let (mut buffer, mut read) = (vec![0; CHUNK], 0);
+        let error = loop {
+            assert!(input.wait(Duration::from_secs(10)), "it has an answer in time");
+            match input.read(&mut buffer) {
+                Ok(Got::Octets(octets)) => read += octets,
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((read, error.kind()), (CHUNK, io::ErrorKind::ConnectionAborted));
     }
 }

@@ -71,6 +71,8 @@ impl Section {
     const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
     /// The longest block that is read, octets; as in libpcap. Longer ones that do not matter are passed over, as in Wireshark.
     const MAX_BLOCK: u32 = 16 << 20;
+    /// Interfaces of one section: a file of nothing but descriptions must not eat the memory.
+    const MAX_INTERFACES: usize = 65_536;
 
     #[inline]
     pub(super) fn step<'b>(&self, buffer: &'b [u8], pos: &mut usize) -> Step<'b> {
@@ -170,9 +172,10 @@ impl Section {
             octets => octets,
         };
         let (captured, wire_len) = lengths(fields.captured, fields.wire, fcs);
+        let time = fields.ticks.and_then(|ticks| interface.time(ticks));
         let frame = Frame {
             data: packet.get(..captured as usize).unwrap_or(packet),
-            timestamp: fields.ticks.map_or(Timestamp::EPOCH, |ticks| interface.time(ticks)),
+            timestamp: time.unwrap_or(Timestamp::EPOCH),
             wire_len,
             interface: interface.index,
             link_type: interface.link_type,
@@ -182,7 +185,7 @@ impl Section {
                 _ => Direction::Unknown,
             },
             vlan: None,
-            flags: if fields.ticks.is_none() { FrameFlags::NO_TIME } else { FrameFlags::NONE },
+            flags: if time.is_none() { FrameFlags::NO_TIME } else { FrameFlags::NONE },
         };
         Step::Frame { frame, end }
     }
@@ -203,6 +206,9 @@ impl Section {
                 Ok((body, len)) => self.section(body, pos + len),
                 Err(step) => step.into(),
             };
+        }
+        if self.interfaces.len() >= Self::MAX_INTERFACES {
+            return Header::Damaged(format!("a section describes more than {} interfaces", Self::MAX_INTERFACES));
         }
         let described = self.body(rest).map(|(body, len)| {
             NgInterface::read(body, self.order, interfaces).map(|interface| {

@@ -1,5 +1,7 @@
 //! Interface descriptions of pcapng, the options they are made of, and what they say about times.
 
+use std::borrow::Cow;
+
 use capture::{InterfaceIndex, LinkType, Timestamp};
 
 use super::format::{Damage, Interfaces, link_type};
@@ -47,19 +49,20 @@ impl NgInterface {
             }
         }
         let link_type = link_type(u32::from(order.half(body, 0)));
-        let index = interfaces.add(name, link_type)?;
+        let index = interfaces.add(name.as_deref(), link_type)?;
         Ok(Self { index, link_type, snaplen: order.word(body, 4), fcs, ticks, offset })
     }
 
-    /// The moment that a packet's time means.
+    /// The moment that a packet's time means; `None` before 1970 and after 2554, which no record can say.
     #[inline]
-    pub(super) fn time(&self, ticks: u64) -> Timestamp {
+    pub(super) fn time(&self, ticks: u64) -> Option<Timestamp> {
         let nanos = self.ticks.nanos(ticks);
         if self.offset == 0 {
-            return Timestamp::from_nanos(nanos);
+            return u64::try_from(nanos).ok().map(Timestamp::from_nanos);
         }
-        let moment = i128::from(nanos) + i128::from(self.offset) * 1_000_000_000;
-        Timestamp::from_nanos(u64::try_from(moment.max(0)).unwrap_or(u64::MAX))
+        // At most 98 bits.
+        let moment = i128::try_from(nanos).ok()? + i128::from(self.offset) * 1_000_000_000;
+        u64::try_from(moment).ok().map(Timestamp::from_nanos)
     }
 }
 
@@ -73,19 +76,17 @@ impl Ticks {
         }
     }
 
-    /// Nanoseconds; what does not fit is the last moment that does.
+    /// Nanoseconds, at most 94 bits.
     #[inline]
-    fn nanos(self, ticks: u64) -> u64 {
+    fn nanos(self, ticks: u64) -> u128 {
+        let ticks = u128::from(ticks);
         match self {
-            Self::Micros => ticks.saturating_mul(1_000),
+            Self::Micros => ticks * 1_000,
             Self::Nanos => ticks,
-            Self::Decimal(exponent @ 0..=9) => ticks.saturating_mul(10_u64.pow(9 - u32::from(exponent))),
+            Self::Decimal(exponent @ 0..=9) => ticks * 10_u128.pow(9 - u32::from(exponent)),
             // Beyond 10^19 even the largest time is less than a nanosecond.
-            Self::Decimal(exponent) => 10_u64.checked_pow(u32::from(exponent) - 9).map_or(0, |unit| ticks / unit),
-            // At most 94 bits before the shift.
-            Self::Binary(exponent) => {
-                u64::try_from((u128::from(ticks) * 1_000_000_000) >> exponent).unwrap_or(u64::MAX)
-            }
+            Self::Decimal(exponent) => 10_u128.checked_pow(u32::from(exponent) - 9).map_or(0, |unit| ticks / unit),
+            Self::Binary(exponent) => (ticks * 1_000_000_000) >> exponent,
         }
     }
 }
@@ -96,10 +97,10 @@ fn fcs_octets(length: u8) -> u32 {
 }
 
 /// A string option; some writers end it by zeros.
-fn text(value: &[u8]) -> Option<String> {
+fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     let end = value.iter().position(|&octet| octet == 0).unwrap_or(value.len());
     let text = String::from_utf8_lossy(value.get(..end).unwrap_or_default());
-    (!text.is_empty()).then(|| text.into_owned())
+    (!text.is_empty()).then_some(text)
 }
 
 /// The options of a block: (code, value). Ends at `opt_endofopt` or at the block's end.
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_resolution_gives_nanoseconds() {
-        let cases: [(u8, u64, u64); 12] = [
+        let cases: [(u8, u64, u128); 12] = [
             (0, 3, 3_000_000_000),
             (3, 1_500, 1_500_000_000),
             (6, 1, 1_000),
@@ -152,7 +153,7 @@ mod tests {
             (0x80, 2, 2_000_000_000),
             (0x80 | 32, 1 << 31, 500_000_000),
             (0xff, u64::MAX, 0),
-            (0, u64::MAX, u64::MAX),
+            (0, u64::MAX, u128::from(u64::MAX) * 1_000_000_000),
         ];
         for (resolution, ticks, nanos) in cases {
             assert_eq!(Ticks::of(resolution).nanos(ticks), nanos, "resolution {resolution:#x}, {ticks} ticks");
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_moves_and_saturates() {
+    fn an_offset_moves_and_what_no_record_can_say_is_no_time() {
         let mut interface = NgInterface {
             index: InterfaceIndex(0),
             link_type: LinkType::ETHERNET,
@@ -169,10 +170,15 @@ mod tests {
             ticks: Ticks::Nanos,
             offset: 2,
         };
-        assert_eq!(interface.time(5).as_nanos(), 2_000_000_005);
+        assert_eq!(interface.time(5), Some(Timestamp::from_nanos(2_000_000_005)));
         interface.offset = -1;
-        assert_eq!(interface.time(5), Timestamp::EPOCH);
+        assert_eq!(interface.time(1_000_000_000), Some(Timestamp::EPOCH));
+        assert_eq!(interface.time(999_999_999), None);
         interface.offset = i64::MAX;
-        assert_eq!(interface.time(5).as_nanos(), u64::MAX);
+        assert_eq!(interface.time(5), None);
+        interface.offset = 0;
+        assert_eq!(interface.time(u64::MAX), Some(Timestamp::from_nanos(u64::MAX)));
+        interface.ticks = Ticks::Micros;
+        assert_eq!(interface.time(u64::MAX / 1_000 + 1), None);
     }
 }

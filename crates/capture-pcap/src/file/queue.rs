@@ -1,7 +1,7 @@
 //! The queue over a row of files.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,10 +28,12 @@ pub struct FileOptions {
 ///
 /// Read are pcap (microseconds, nanoseconds, modified; versions 2.0 to 2.4) and pcapng 1.0, in both byte orders, plain or
 /// compressed by gzip or zstd, told apart by their contents. A batch is the whole packets in the read buffer, which grows
-/// for a longer packet: up to 128 MiB for link types that have such packets, 256 KiB otherwise, 16 MiB for a block of pcapng.
+/// for a longer packet: up to 128 MiB for link types that have such packets, 256 KiB otherwise, 16 MiB for a block of pcapng. Beside the
+/// buffer, zstd takes the window that the file asks for, at most 128 MiB (as `zstd -d` allows).
 ///
 /// # Interfaces
-/// A pcap file has one, a pcapng file any number. The frames of a batch refer to those that were in the table when
+/// A pcap file has one, a section of a pcapng file up to 65,536, of which up to 16,384 of all files may differ in name or link type. Of a
+/// name 64 octets are kept, as many as a record holds. The frames of a batch refer to those that were in the table when
 /// [`next_batch`](RxQueue::next_batch) was *called*: when it finds new ones, it enters them and answers `None`, and
 /// [`wait`](RxQueue::wait) does not wait. So a reader that looks at the table before each batch knows them all.
 ///
@@ -89,7 +91,7 @@ impl FileQueue {
     /// A queue over these files, in this order; "-" is standard input. Each is opened when its turn comes.
     ///
     /// # Errors
-    /// [`CaptureError::System`] if one of them does not exist or is a directory, [`CaptureError::BadOption`] if standard input is named twice.
+    /// [`CaptureError::System`] if one of them does not exist, may not be read or is a directory, [`CaptureError::BadOption`] if standard input is named twice.
     /// That one is not a capture file is found when it is read.
     pub fn open<P: AsRef<Path>>(
         paths: impl IntoIterator<Item = P>,
@@ -111,7 +113,13 @@ impl FileQueue {
                 continue;
             }
             let metadata = fs::metadata(path).and_then(|metadata| {
-                if metadata.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(metadata) }
+                match metadata.is_dir() {
+                    true => return Err(io::ErrorKind::IsADirectory.into()),
+                    // Whether it may be read, too. A pipe would wait for its writer.
+                    false if metadata.is_file() => drop(File::open(path)?),
+                    false => {}
+                }
+                Ok(metadata)
             });
             let metadata = metadata.map_err(|source| reading(&path.display().to_string(), source))?;
             total = total.filter(|_| metadata.is_file()).map(|sum| sum.saturating_add(metadata.len()));
@@ -133,7 +141,7 @@ impl FileQueue {
             format: Format::Unknown,
             buffer: Buffer::new(),
             skipping: 0,
-            interfaces: Interfaces { table: Vec::new(), file_name: String::new() },
+            interfaces: Interfaces::default(),
             pace: Pace::new(options.rate),
             progress: Arc::new(Progress::new(total)),
             received: 0,
@@ -184,7 +192,7 @@ impl FileQueue {
             Source::Stdin => ("standard input".to_owned(), "standard input".to_owned(), Input::stdin(progress)),
             Source::Reader(name, reader) => (name.clone(), name, Input::reader(reader, progress)),
         };
-        self.interfaces.file_name = short_name;
+        self.interfaces.next_file(&short_name);
         Some(match input {
             Ok(input) => {
                 tracing::debug!(file = name, "reading");
@@ -197,7 +205,7 @@ impl FileQueue {
 
     /// Reads until a packet is at the front.
     fn front(&mut self) -> Result<Front, CaptureError> {
-        let mut new_interfaces = false;
+        let known = self.interfaces.table().len();
         loop {
             if self.current.is_none() {
                 match self.open_next() {
@@ -214,14 +222,13 @@ impl FileQueue {
                     continue;
                 }
                 // Its interface may be new: the reader gets a chance to look at the table first.
-                Step::Frame { .. } if new_interfaces => return Ok(Front::NewInterface),
+                Step::Frame { .. } if self.interfaces.table().len() > known => return Ok(Front::NewInterface),
                 Step::Frame { .. } => return Ok(Front::Frame),
                 Step::Partial { need } => need,
                 Step::Damaged(reason) => return Err(self.damaged(reason)),
                 Step::Header => match self.format.header(octets, *pos, &mut self.interfaces) {
                     Header::Done { end } => {
                         *pos = end;
-                        new_interfaces = true;
                         continue;
                     }
                     Header::Partial { need } => need,
@@ -258,9 +265,16 @@ impl FileQueue {
                 Err(self.damaged(format!("the file is cut off: {left} octets are left of {need} or more")))
             }
             // The system's own errors have a number; all others are those of the decompressors.
-            Err(error) if error.raw_os_error().is_some() => {
+            Err(error) if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::ConnectionAborted => {
                 let name = self.current.take().map(|current| current.name).unwrap_or_default();
                 Err(reading(&name, error))
+            }
+            // ZSTD_error_frameParameter_windowTooLarge: the only error of a file that is whole.
+            Err(error) if error.to_string().contains("requires too much memory") => {
+                let name = self.current.take().map(|current| current.name).unwrap_or_default();
+                Err(CaptureError::Unsupported(format!(
+                    "{name} is compressed with a window above 128 MiB, which takes more memory than is allowed here: zstd -dc --long=31 FILE | ringtap replay -"
+                )))
             }
             Err(error) => Err(self.damaged(format!("the compressed data are damaged or cut off ({error})"))),
         }
@@ -348,6 +362,6 @@ impl RxQueue for FileQueue {
     }
 
     fn interfaces(&self) -> &[Interface] {
-        &self.interfaces.table
+        self.interfaces.table()
     }
 }

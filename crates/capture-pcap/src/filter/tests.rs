@@ -131,9 +131,18 @@ proptest! {
 
 #[test]
 fn several_expressions_must_all_match() {
-    let join = |expressions: &[&str]| crate::join(&expressions.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>());
-    assert_eq!(join(&[]), None);
-    assert_eq!(join(&["", " "]), None);
-    assert_eq!(join(&["tcp or udp", ""]), Some("tcp or udp".to_owned()));
-    assert_eq!(join(&["tcp or udp", "port 53"]), Some("(tcp or udp) and (port 53)".to_owned()));
+    let libpcap = Libpcap::load(None).expect("libpcap is installed where tests run");
+    let compile = |expressions: &[&str]| libpcap.compile(expressions, LinkType::ETHERNET, 96);
+    let same = |several: &[&str], one: &str| {
+        assert_eq!(compile(several).expect("right"), compile(&[one]).expect("right"), "{several:?}");
+    };
+    same(&[], "");
+    same(&["", " "], "");
+    same(&["tcp or udp", ""], "tcp or udp");
+    same(&["tcp or udp", "port 53"], "(tcp or udp) and (port 53)");
+    // Right together, and each wrong: the message is about the first, as the user wrote it.
+    let error = compile(&["tcp) or (udp", "ip) or (arp"]).expect_err("wrong").to_string();
+    assert_eq!(error, r#"filter "tcp) or (udp": syntax error near ")" (column 4)"#);
+    let error = compile(&["port 53", "tcp prot 80"]).expect_err("wrong").to_string();
+    assert_eq!(error, r#"filter "tcp prot 80": syntax error near "prot" (column 5)"#);
 }

@@ -48,7 +48,7 @@ pub static PACKET: &[Field] = &[
     one("ringtap.frame.direction", Keyword, Utf8, "", "kernel, pcapng flags, Linux cooked header", "`rx` or `tx`; absent if unknown."),
     one("ringtap.frame.link_type", Long, UInt32, "", "tcpdump.org link types", "Link type; only where no network protocol was read."),
     one("ringtap.frame.super_frame", Boolean, ParquetType::Boolean, "", "kernel", "Several segments merged by GRO or LRO: lengths are not those of the wire."),
-    one("ringtap.frame.no_time", Boolean, ParquetType::Boolean, "", "pcapng Simple Packet Block", "The file has no time for this frame; `@timestamp` is 1970."),
+    one("ringtap.frame.no_time", Boolean, ParquetType::Boolean, "", "pcapng Simple Packet Block, if_tsoffset", "The file has no time for this frame, or one before 1970 or after 2554; `@timestamp` is 1970."),
     one("ringtap.ethernet.type", Keyword, Utf8, "", "Ethernet", "Ethernet type in hexadecimal, of protocols that are not read further."),
     one("ringtap.llc.dsap", Long, UInt8, "", "IEEE 802.2", "Destination service access point."),
     one("ringtap.llc.ssap", Long, UInt8, "", "IEEE 802.2", "Source service access point."),

@@ -8,7 +8,7 @@ use capture_afpacket::FanoutMode;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::values::{Millis, Octets, Parsed, Plain, Ranged, SensorName};
+use super::values::{Millis, Octets, Parsed, Plain, Ranged, SensorName, list, one_of, sinks, texts};
 
 /// A group of options of which some are given: `a.or(b)` takes from `b` what `a` does not have.
 macro_rules! options {
@@ -87,7 +87,7 @@ options! {
     CaptureOptions {
         /// Interface to capture on; may be given several times [default: the one of the default route]
         #[arg(short = 'i', long = "interface", value_name = "IFACE")]
-        #[serde(rename = "interfaces")]
+        #[serde(rename = "interfaces", deserialize_with = "list")]
         interfaces: Vec<String>,
 
         /// Capture mechanism [default: afpacket]
@@ -95,23 +95,23 @@ options! {
         backend: Option<Backend>,
 
         /// Queues per interface, each with a thread and a ring of its own [default: one per RSS queue, up to the cores]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
         queues: Option<Ranged<Plain, 1, 256>>,
 
         /// Frames received (in), sent (out), or both and those for other stations too (promisc) [default: promisc]
-        #[arg(long, value_name = "in|out|promisc")]
+        #[arg(long, value_name = "DIRECTION", value_parser = one_of::<CaptureDirection>(&["in", "out", "promisc"]))]
         direction: Option<Parsed<CaptureDirection>>,
 
         /// Octets captured of each frame; headers are all that is read [default: 256]
-        #[arg(long, value_name = "OCTETS")]
+        #[arg(long, value_name = "OCTETS", allow_negative_numbers = true)]
         snaplen: Option<Ranged<Plain, 64, 262_144>>,
 
         /// Octets of a ring block, a power of two [default: 256KiB]
-        #[arg(long, value_name = "SIZE")]
+        #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
         block_size: Option<Ranged<Octets, 4_096, 67_108_864>>,
 
-        /// Blocks in each ring [default: 128 MiB of ring in all, or a sixteenth of the memory]
-        #[arg(long, value_name = "N")]
+        /// Blocks in each ring [default: 128 MiB or a sixteenth of the memory for all rings, but 16 blocks or more each]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
         block_count: Option<Ranged<Plain, 2, 65_536>>,
 
         /// Time after which the kernel hands over a block that is not full [default: 10ms]
@@ -119,7 +119,7 @@ options! {
         block_timeout: Option<Ranged<Millis, 1, 10_000>>,
 
         /// How frames are dealt to queues: hash keeps flows together [default: hash]
-        #[arg(long, value_name = "hash|cpu|qm|rollover")]
+        #[arg(long, value_name = "MODE", value_parser = one_of::<FanoutMode>(&["hash", "cpu", "qm", "rollover"]))]
         fanout: Option<Parsed<FanoutMode>>,
 
         /// Do not pin worker threads to cores
@@ -133,8 +133,13 @@ options! {
     FilterOptions {
         /// Only frames that match this BPF expression (pcap-filter(7)); given several times, all must match
         #[arg(short = 'f', long = "filter", value_name = "BPF")]
-        #[serde(rename = "filters")]
+        #[serde(rename = "filters", deserialize_with = "list")]
         filters: Vec<String>,
+
+        /// Where the filters stand, if there are any: the file and line, or the command line.
+        #[arg(skip)]
+        #[serde(skip)]
+        origin: Option<String>,
 
         /// The libpcap that compiles filters [default: the system's]
         #[arg(long, value_name = "PATH")]
@@ -147,7 +152,7 @@ options! {
     OutputOptions {
         /// Where records go; may be given several times: kafka://HOST:PORT/TOPIC, file:///PATH, stdout:, null: [default: stdout:]
         #[arg(long = "to", value_name = "SINK")]
-        #[serde(rename = "to")]
+        #[serde(rename = "to", deserialize_with = "sinks")]
         to: Vec<String>,
 
         /// What becomes of frames [default: packets]
@@ -155,7 +160,7 @@ options! {
         records: Option<Records>,
 
         /// Octets of a batch: of a Kafka message [default: 900000]
-        #[arg(long, value_name = "SIZE")]
+        #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
         batch_size: Option<Ranged<Octets, 16_384, 980_000>>,
 
         /// Time after which a batch is sent though it is not full [default: 200ms]
@@ -163,7 +168,7 @@ options! {
         batch_age: Option<Ranged<Millis, 1, 60_000>>,
 
         /// Memory for batches under way, all queues together [default: run: a thirty-second of the machine's; replay: 24MiB]
-        #[arg(long, value_name = "SIZE")]
+        #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
         pool_memory: Option<Ranged<Octets, 4_194_304, 1_099_511_627_776>>,
 
         /// How long to go on delivering after the end [default: 10s]
@@ -185,6 +190,7 @@ options! {
     KafkaOptions {
         /// Any option of librdkafka; may be given several times
         #[arg(skip)]
+        #[serde(deserialize_with = "texts")]
         librdkafka: BTreeMap<String, String>,
     }
 }

@@ -1,11 +1,14 @@
 //! Values that flags and configuration files share: text or number in, checked range, one message for both.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use shipper::SinkConfig;
 
 /// What a number counts: how it is read and shown.
 pub(crate) trait Unit {
@@ -70,8 +73,13 @@ impl<U: Unit, const MIN: u64, const MAX: u64> Ranged<U, MIN, MAX> {
         if (MIN..=MAX).contains(&n) {
             Ok(Self(n, PhantomData))
         } else {
-            Err(format!("{} is out of range: {} to {} is allowed", U::show(n), U::show(MIN), U::show(MAX)))
+            Err(Self::wrong(format!("{} is out of range", U::show(n))))
         }
+    }
+
+    /// What is wrong, and what is allowed.
+    fn wrong(what: impl fmt::Display) -> String {
+        format!("{what}: {} to {} is allowed", U::show(MIN), U::show(MAX))
     }
 
     /// The number.
@@ -91,7 +99,7 @@ impl<U: Unit, const MIN: u64, const MAX: u64> FromStr for Ranged<U, MIN, MAX> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        U::parse(text).and_then(Self::checked)
+        U::parse(text).map_err(Self::wrong).and_then(Self::checked)
     }
 }
 
@@ -107,12 +115,25 @@ impl<'de, U: Unit, const MIN: u64, const MAX: u64> Deserialize<'de> for Ranged<U
             }
 
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<Self::Value, E> {
+                self.visit_i128(n.into())
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Self::Value, E> {
+                self.visit_i128(n.into())
+            }
+
+            fn visit_i128<E: de::Error>(self, n: i128) -> Result<Self::Value, E> {
+                let fits = u64::try_from(n);
+                let n = fits.map_err(|_| E::custom(Ranged::<U, MIN, MAX>::wrong(format!("{n} is out of range"))))?;
                 // A bare number of milliseconds would be read as seconds by some and as minutes by others.
-                let n = u64::try_from(n).map_err(|_| E::custom(format!("{n} is negative")))?;
                 if U::show(1) == Millis::show(1) {
                     return Err(E::custom(format!("{n} has no unit: write \"{n}ms\" or \"{n}s\"")));
                 }
                 Ranged::checked(n).map_err(E::custom)
+            }
+
+            fn visit_u128<E: de::Error>(self, n: u128) -> Result<Self::Value, E> {
+                Err(E::custom(Ranged::<U, MIN, MAX>::wrong(format!("{n} is out of range"))))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -172,6 +193,117 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
 
 deserialize_from_str!(SensorName);
 
+/// A list of a configuration file. An entry that is there twice is a mistake, and is found here, where its line is known.
+pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de> + PartialEq>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Any<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de> + PartialEq> Visitor<'de> for Any<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list in brackets, of one entry too: [\"one\"] or [\"one\", \"another\"]")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(entry) = entries.next_element()? {
+                if list.contains(&entry) {
+                    return Err(de::Error::custom(format!("entry {} of this list is there twice", list.len() + 1)));
+                }
+                list.push(entry);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_any(Any(PhantomData))
+}
+
+/// URLs of sinks in a configuration file: read here already, where a mistake has its line.
+pub(crate) fn sinks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(PartialEq)]
+    struct Url(String);
+
+    impl<'de> Deserialize<'de> for Url {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let url = String::deserialize(deserializer)?;
+            SinkConfig::parse(&url).map_err(de::Error::custom)?;
+            Ok(Self(url))
+        }
+    }
+
+    Ok(list::<D, Url>(deserializer)?.into_iter().map(|Url(url)| url).collect())
+}
+
+/// Options of another program: text, and numbers and booleans without quotes too. Not so for passwords: `1.50` would become another one.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Text(String);
+
+    struct Any;
+
+    impl Visitor<'_> for Any {
+        type Value = Text;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text, a number, true or false")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+            Ok(Text(text.to_owned()))
+        }
+
+        fn visit_bool<E: de::Error>(self, value: bool) -> Result<Text, E> {
+            Ok(Text(value.to_string()))
+        }
+
+        fn visit_i64<E: de::Error>(self, n: i64) -> Result<Text, E> {
+            Ok(Text(n.to_string()))
+        }
+
+        fn visit_f64<E: de::Error>(self, n: f64) -> Result<Text, E> {
+            Ok(Text(n.to_string()))
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(Any)
+        }
+    }
+
+    struct Table;
+
+    impl<'de> Visitor<'de> for Table {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("options: \"key\" = \"value\"")
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut texts = BTreeMap::new();
+            while let Some(key) = entries.next_key::<String>()? {
+                let secret = ["password", "secret"].iter().any(|word| key.to_ascii_lowercase().contains(word));
+                let value = if secret { entries.next_value()? } else { entries.next_value::<Text>()?.0 };
+                texts.insert(key, value);
+            }
+            Ok(texts)
+        }
+    }
+
+    deserializer.deserialize_map(Table)
+}
+
+/// A flag that takes one of these words; completions offer them.
+pub(crate) fn one_of<T>(words: &[&'static str]) -> impl TypedValueParser<Value = Parsed<T>> + use<T>
+where
+    T: FromStr<Err: fmt::Display> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Parsed<T>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +313,8 @@ mod tests {
         type Size = Ranged<Octets, 1024, 1_048_576>;
         assert_eq!("64KiB".parse::<Size>().unwrap().get(), 65_536);
         assert_eq!("1".parse::<Size>().unwrap_err(), "1 B is out of range: 1.0 KiB to 1.0 MiB is allowed");
-        assert!("x".parse::<Size>().unwrap_err().contains("is not a size"));
+        let error = "x".parse::<Size>().unwrap_err();
+        assert!(error.contains("is not a size") && error.ends_with("1.0 KiB to 1.0 MiB is allowed"), "{error}");
         assert_eq!("200ms".parse::<Ranged<Millis, 1, 1000>>().unwrap().duration(), Duration::from_millis(200));
     }
 

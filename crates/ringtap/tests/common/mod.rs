@@ -76,7 +76,7 @@ impl Lan {
 }
 
 /// Until then the kernel drops what is sent, without an error (`linkwatch_event` runs up to a second late).
-fn wait_for_carrier(namespace: &NetNs, name: &str) {
+pub(crate) fn wait_for_carrier(namespace: &NetNs, name: &str) {
     let begin = Instant::now();
     while !String::from_utf8_lossy(&namespace.run("ip", &["link", "show", "dev", name]).stdout).contains("state UP") {
         assert!(begin.elapsed() < Duration::from_secs(10), "no carrier on {name}");

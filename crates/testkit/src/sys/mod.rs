@@ -4,3 +4,4 @@ pub(crate) mod bpf;
 pub(crate) mod namespace;
 pub(crate) mod packet;
 pub(crate) mod thread;
+pub(crate) mod tun;
