@@ -221,22 +221,23 @@ impl Session {
         }
         let deadline = deadline.unwrap_or_else(|| Instant::now() + self.output.drain_timeout);
         self.sinks.iter().for_each(|sink| sink.begin_drain(deadline));
-        while self.sinks.iter().any(|sink| sink.state() < SinkState::Settled) && Instant::now() < deadline {
+        // At the deadline the sinks give up by themselves: what counts is who had not settled just before.
+        let mut late: Vec<String> = Vec::new();
+        while Instant::now() < deadline && !outcome.aborted {
+            let unsettled = self.sinks.iter().filter(|sink| sink.state() < SinkState::Settled);
+            late = unsettled.map(|sink| sink.name().to_owned()).collect();
+            if late.is_empty() {
+                break;
+            }
             if let Ok(Event::Signal(signal)) = self.events.recv_timeout(Duration::from_millis(10)) {
                 self.on_signal(signal, outcome);
-            }
-            if outcome.aborted {
-                break;
             }
             tick(&self.ledger);
         }
         if !outcome.aborted {
-            for sink in self.sinks.iter().filter(|sink| sink.state() < SinkState::Settled) {
-                tracing::warn!(
-                    "the drain timeout of {:?} is over; what {} has not delivered is lost",
-                    self.output.drain_timeout,
-                    sink.name()
-                );
+            for name in late {
+                let timeout = self.output.drain_timeout;
+                tracing::warn!("the drain timeout of {timeout:?} is over; what {name} has not delivered is lost");
             }
             self.sinks.iter().for_each(|sink| sink.drain(deadline)); // returns when what is late is accounted for
         }
