@@ -13,7 +13,7 @@ use super::verdict;
 /// A cold broker compiles; runs shorter than this only measure buffers.
 const WARM_UP: Duration = Duration::from_secs(20);
 
-pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<()> {
+pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool, pool_memory: Option<&str>) -> Result<()> {
     let program = ringtap()?;
     // Fetches the broker's files, which a namespace without a network could not.
     drop(Kafka::start(KafkaOptions::default()));
@@ -28,22 +28,23 @@ pub(super) fn run(rate: u32, seconds: u64, codec: &str, stall: bool) -> Result<(
     let count = u64::from(rate) * seconds;
     let warm = WARM_UP.as_secs() * u64::from(rate / 2);
     let (mut warmed, mut sent) = (0, None);
-    let (run, cpu, ()) =
-        wire.capture(traffic::ringtap(&program, &["--to", &sink, "--drain-timeout", "60s"]), "capturing on", || {
-            warmed = wire.send(warm, Some(rate / 2)).frames;
-            thread::scope(|scope| {
-                if stall {
-                    let broker = &broker;
-                    scope.spawn(move || {
-                        thread::sleep(Duration::from_secs(seconds / 2));
-                        broker.freeze();
-                        thread::sleep(Duration::from_secs(2));
-                        broker.thaw();
-                    });
-                }
-                sent = Some(wire.send(count, Some(rate)));
-            });
-        })?;
+    let mut arguments = vec!["--to", sink.as_str(), "--drain-timeout", "60s"];
+    arguments.extend(pool_memory.iter().flat_map(|size| ["--pool-memory", *size]));
+    let (run, cpu, ()) = wire.capture(traffic::ringtap_anywhere(&program, &arguments), "capturing on", || {
+        warmed = wire.send(warm, Some(rate / 2)).frames;
+        thread::scope(|scope| {
+            if stall {
+                let broker = &broker;
+                scope.spawn(move || {
+                    thread::sleep(Duration::from_secs(seconds / 2));
+                    broker.freeze();
+                    thread::sleep(Duration::from_secs(2));
+                    broker.thaw();
+                });
+            }
+            sent = Some(wire.send(count, Some(rate)));
+        });
+    })?;
     ensure!(run.usage.code == Some(0), "ringtap failed: {}", run.stderr);
     let ledger = traffic::ledger(&run)?;
     let sink = &ledger["sinks"][0];

@@ -48,6 +48,9 @@ pub(crate) enum Bench {
         /// Freeze the broker for two seconds in the middle
         #[arg(long)]
         stall: bool,
+        /// ringtap's --pool-memory [default: ringtap's own]
+        #[arg(long)]
+        pool_memory: Option<String>,
     },
     /// Delivery alone into a real Kafka broker, against librdkafka's copying API
     ///
@@ -69,9 +72,9 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::HotPath => hot_path::run(),
         Bench::Replay { packets } => replay::bench(*packets),
         Bench::Live { frames } => live::run(*frames),
-        Bench::Kafka { rate, seconds, codec, stall } => {
+        Bench::Kafka { rate, seconds, codec, stall, pool_memory } => {
             let target = if codec == "zstd" { 800_000 } else { 1_000_000 };
-            kafka::run(rate.unwrap_or(target), *seconds, codec, *stall)
+            kafka::run(rate.unwrap_or(target), *seconds, codec, *stall, pool_memory.as_deref())
         }
         Bench::KafkaDelivery { rounds, seconds } => delivery::run(*rounds, *seconds),
         Bench::Idle => idle::run(),

@@ -161,10 +161,20 @@ impl Drop for Running {
     }
 }
 
+/// One queue on `b0`.
+const RUN: [&str; 8] = ["run", "-i", "b0", "--queues", "1", "--no-pinning", "--summary", "json"];
+
+/// ringtap on `b0`, wherever the scheduler puts its threads: the generator leaves a third of core 0, and a broker needs some of core 1.
+pub(super) fn ringtap_anywhere(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(RUN).args(arguments);
+    command
+}
+
 /// ringtap on `b0`, on core 1.
 pub(super) fn ringtap(program: &Path, arguments: &[&str]) -> Command {
     let mut command = super::program::on_core(1, program);
-    command.args(["run", "-i", "b0", "--queues", "1", "--no-pinning", "--summary", "json"]).args(arguments);
+    command.args(RUN).args(arguments);
     command
 }
 
