@@ -16,6 +16,7 @@ pub use ip::extension_name;
 pub use plain::{Plain, PlainNetwork, PlainTransport};
 pub use problem::Problem;
 use scope::Scope;
+pub(crate) use scope::{be16, be32};
 
 /// VLAN tags that a record can hold, a stripped one included.
 pub const MAX_VLANS: usize = 4;

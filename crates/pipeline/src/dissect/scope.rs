@@ -50,12 +50,12 @@ impl<'a> Scope<'a> {
 
 /// Two octets in network order. The caller has a fixed-size header, so the compiler sees that they are there.
 #[inline(always)]
-pub(super) fn be16(header: &[u8], at: usize) -> u16 {
+pub(crate) fn be16(header: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([header[at], header[at + 1]])
 }
 
 /// Four octets in network order.
 #[inline(always)]
-pub(super) fn be32(header: &[u8], at: usize) -> u32 {
+pub(crate) fn be32(header: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }

@@ -8,7 +8,7 @@ use capture::{Direction, Frame};
 
 use super::out::{Out, literal, padded};
 use super::tables::TCP_FLAGS;
-use crate::dissect::{Plain, PlainNetwork, PlainTransport};
+use crate::dissect::{Plain, PlainNetwork, PlainTransport, be16, be32};
 
 /// Where the fields of the headers begin (RFC 791, 8200, 9293, 768).
 mod at {
@@ -42,16 +42,6 @@ fn octets<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
     let mut field = [0; N];
     field.copy_from_slice(&header[at..at + N]);
     field
-}
-
-#[inline(always)]
-fn be16(header: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes(octets(header, at))
-}
-
-#[inline(always)]
-fn be32(header: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes(octets(header, at))
 }
 
 #[inline(always)]

@@ -194,15 +194,16 @@ fn settle_purged(lender: &Lender<KafkaReports>, bell: &Doorbell) {
 impl Sink for KafkaSink {
     fn accept(&mut self, batch: SharedBatch) -> Result<(), SharedBatch> {
         let full = self.lender.as_ref().is_none_or(|lender| lender.in_flight() >= self.limits.window);
-        if !self.again.is_empty() || full {
-            if self.limits.patience.is_none_or(|patience| batch.meta().closed.elapsed() < patience) {
-                return Err(batch);
-            }
-            let shipment = Shipment { batch, second_try: false, lent: Instant::now() };
+        let waits = !self.again.is_empty() || full;
+        if waits && self.limits.patience.is_none_or(|patience| batch.meta().closed.elapsed() < patience) {
+            return Err(batch);
+        }
+        let shipment = Shipment { batch, second_try: false, lent: Instant::now() };
+        if waits {
             self.reports.refused(&shipment, RDKafkaErrorCode::MessageTimedOut);
             return Ok(());
         }
-        self.send(Shipment { batch, second_try: false, lent: Instant::now() }).map_err(|shipment| shipment.batch)
+        self.send(shipment).map_err(|shipment| shipment.batch)
     }
 
     fn serve(&mut self) {
