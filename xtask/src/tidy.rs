@@ -17,17 +17,18 @@ struct Rule {
 
 const RULES: &[Rule] = &[
     Rule { name: "capture", knows: &[], only_here: &[] },
-    Rule { name: "capture-afpacket", knows: &["capture"], only_here: &[] },
+    Rule { name: "netdev", knows: &["capture"], only_here: &[] },
+    Rule { name: "capture-afpacket", knows: &["capture", "netdev"], only_here: &[] },
     Rule { name: "capture-pcap", knows: &["capture"], only_here: &["libloading"] },
     Rule { name: "pipeline", knows: &["capture"], only_here: &[] },
     Rule { name: "shipper", knows: &["pipeline"], only_here: &["rdkafka", "rdkafka-sys"] },
     Rule {
         name: "ringtap",
-        knows: &["capture", "capture-afpacket", "capture-pcap", "pipeline", "shipper"],
+        knows: &["capture", "capture-afpacket", "capture-pcap", "netdev", "pipeline", "shipper"],
         only_here: &["anyhow"],
     },
     // Not part of the product: for tests and benches, see `not_in_the_product`.
-    Rule { name: "testkit", knows: &["capture", "pipeline"], only_here: &[] },
+    Rule { name: "testkit", knows: &["capture", "netdev", "pipeline"], only_here: &[] },
     Rule {
         name: "xtask",
         knows: &["capture", "capture-afpacket", "capture-pcap", "pipeline", "shipper", "testkit"],

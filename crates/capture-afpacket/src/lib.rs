@@ -16,15 +16,12 @@
 
 mod budget;
 mod fanout;
-pub mod interfaces;
-mod nic;
 mod open;
 mod options;
 mod port;
 mod program;
 mod queue;
 mod sys;
-mod watch;
 
 pub use budget::share_memory;
 pub use open::{open, usable};

@@ -86,12 +86,12 @@ pub struct Options {
     pub snaplen: u32,
     /// Which frames. Default: [`CaptureDirection::Promisc`].
     pub direction: CaptureDirection,
-    /// Compiled for the interface's [link type](crate::interfaces::link_type). Runs in the kernel; frames that it rejects are not counted
+    /// Compiled for the interface's [link type](netdev::interfaces::link_type). Runs in the kernel; frames that it rejects are not counted
     /// anywhere. An interface that is made anew with another link type is not captured then, with a warning.
     pub filter: Option<FilterProgram>,
     /// How frames are dealt to several queues.
     pub fanout: FanoutMode,
-    /// Queues to open, 1 to 256. Default 1. See [`interfaces::default_queues`](crate::interfaces::default_queues).
+    /// Queues to open, 1 to 256. Default 1. See [`default_queues`](netdev::interfaces::default_queues).
     pub queues: usize,
 }
 

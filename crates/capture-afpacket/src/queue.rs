@@ -13,12 +13,12 @@ use capture::{
     RxQueue, Timestamp, VlanTag,
 };
 
-use crate::nic::NicLoss;
-use crate::port::{Plan, Port, system};
+use netdev::{Link, NicLoss, Watch};
+
+use crate::port::{Plan, Port};
 use crate::sys::block::Cursor;
 use crate::sys::mmap::Loan;
 use crate::sys::socket::Polled;
-use crate::watch::{Link, Watch};
 use books::{Books, Counters, End};
 
 /// One receive queue of an interface: a socket with a ring of its own, read by one thread.
@@ -69,9 +69,9 @@ pub struct Frames<'b> {
 
 impl Queue {
     pub(crate) fn new(plan: Arc<Plan>, number: usize, port: Port) -> Self {
-        let link_type = port.hardware.link_type;
+        let link_type = port.device.link_type;
         let interfaces = vec![Interface { name: plan.options.interface.clone(), link_type }];
-        let nic = (number == 0).then(|| NicLoss::new(port.hardware.index));
+        let nic = (number == 0).then(|| NicLoss::new(port.device.index));
         let constants = Constants { interface: InterfaceIndex(0), link_type, longest: u32::MAX };
         let watch = Watch::new(Instant::now());
         let counters = Counters::default();
@@ -113,7 +113,7 @@ impl Queue {
 
     /// One sleep of at most `pause`, ended by frames, by an error or by a signal.
     fn sleep(&mut self, pause: Duration) -> Result<Polled, CaptureError> {
-        let polled = self.port.socket.poll(pause).map_err(|e| system("waiting for frames", e))?;
+        let polled = self.port.socket.poll(pause).map_err(|e| CaptureError::system("waiting for frames", e))?;
         match polled {
             Polled::Error => self.on_socket_error(pause)?,
             // The kernel says readable and the next block is not: never seen, and not worth a busy core.

@@ -72,7 +72,7 @@ fn a_program_that_the_kernel_refuses_is_an_error() {
 #[test]
 fn directions_are_exact_also_if_somebody_else_makes_the_interface_promiscuous() {
     let lab = Lab::plain();
-    let own = capture_afpacket::interfaces::list;
+    let own = netdev::interfaces::list;
     let mac = lab.b.enter(|| own().unwrap().into_iter().find(|i| i.name == "b0").unwrap().mac.unwrap());
     let promiscuous = single(lab.open(|_| {}));
     let open_for = |direction| single(lab.open(|o| o.direction = direction));

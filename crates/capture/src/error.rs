@@ -57,3 +57,60 @@ pub enum CaptureError {
     #[error("{0}")]
     Unsupported(String),
 }
+
+impl CaptureError {
+    /// The system refused `action`, for no reason that has an error of its own.
+    #[must_use]
+    pub fn system(action: impl Into<String>, source: io::Error) -> Self {
+        Self::System { action: action.into(), source }
+    }
+
+    /// The system refused `action` on the interface `name`, perhaps because it is gone.
+    #[must_use]
+    pub fn on_interface(name: &str, action: impl Into<String>, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(ENODEV | ENXIO) => Self::NoSuchInterface { name: name.into() },
+            _ => Self::system(action, source),
+        }
+    }
+
+    /// The system refused `action`, perhaps for want of `CAP_NET_RAW`.
+    #[must_use]
+    pub fn refused(action: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(EPERM | EACCES) => Self::no_permission(action, "CAP_NET_RAW", "cap_net_raw"),
+            _ => Self::system(action, source),
+        }
+    }
+
+    /// `action` needs `capability`; `setcap` is the argument of that program that grants all that the action needs, without `+ep`.
+    #[must_use]
+    pub fn no_permission(action: &'static str, capability: &'static str, setcap: &'static str) -> Self {
+        let program = std::env::current_exe().map_or_else(|_| "the program".into(), |path| path.display().to_string());
+        Self::Permission { action, capability, setcap, program }
+    }
+}
+
+// Of asm-generic/errno-base.h: the same on all architectures that Linux still has.
+const EPERM: i32 = 1;
+const ENXIO: i32 = 6;
+const EACCES: i32 = 13;
+const ENODEV: i32 = 19;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_permission_error_says_what_to_do() {
+        let text =
+            CaptureError::refused("opening an AF_PACKET socket", io::Error::from_raw_os_error(EPERM)).to_string();
+        assert!(text.contains("needs CAP_NET_RAW") && text.contains("sudo setcap cap_net_raw+ep /"), "{text}");
+    }
+
+    #[test]
+    fn an_interface_that_is_gone_is_named() {
+        let error = CaptureError::on_interface("eth9", "binding", io::Error::from_raw_os_error(ENODEV));
+        assert!(error.to_string().contains("\"eth9\" does not exist"), "{error}");
+    }
+}

@@ -14,6 +14,7 @@ mod link_type;
 mod queue;
 mod stats;
 mod timestamp;
+mod transmit;
 
 pub use error::CaptureError;
 pub use filter::{BpfInstruction, FilterError, FilterProgram};
@@ -23,3 +24,4 @@ pub use link_type::LinkType;
 pub use queue::{CaptureDirection, Readiness, RxBatch, RxQueue};
 pub use stats::{Count, QueueStats};
 pub use timestamp::Timestamp;
+pub use transmit::{TxQueue, TxStats};

@@ -3,8 +3,8 @@
 use std::io::{self, Write, stdout};
 
 use anyhow::{Context, Result};
-use capture_afpacket::interfaces::{self, InterfaceInfo};
 use capture_pcap::Libpcap;
+use netdev::interfaces::{self, InterfaceInfo};
 
 pub(crate) fn list() -> Result<()> {
     let all = interfaces::list().context("cannot list the interfaces")?;

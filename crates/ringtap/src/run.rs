@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use capture::FilterProgram;
-use capture_afpacket::{Options, Queue, interfaces};
+use capture_afpacket::{Options, Queue};
 use capture_pcap::Libpcap;
+use netdev::interfaces;
 use shipper::SinkConfig;
 
 use crate::cli::{LiveArgs, RunArgs};

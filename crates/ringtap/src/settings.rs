@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use capture_afpacket::{Options, interfaces};
+use capture_afpacket::Options;
+use netdev::interfaces;
 use pipeline::record::Observer;
 use shipper::SinkConfig;
 

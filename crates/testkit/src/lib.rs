@@ -3,6 +3,7 @@
 //!
 //! Whatever cannot be set up is a panic that says what is missing: a test that cannot run has failed.
 
+pub mod conformance;
 pub mod frames;
 pub mod generate;
 pub mod kafka;

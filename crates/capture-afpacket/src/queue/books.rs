@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use capture::{CaptureError, Count, QueueStats};
 
-use crate::nic::NicLoss;
-use crate::port::{Port, system};
+use netdev::NicLoss;
+
+use crate::port::Port;
 use crate::sys::block::Damaged;
 use crate::sys::socket::PacketSocket;
 
@@ -53,7 +54,7 @@ pub(super) struct Books<'q> {
 impl Books<'_> {
     /// Adds up what the kernel clears when it is read.
     pub(super) fn read_statistics(&mut self) -> Result<(), CaptureError> {
-        let stats = self.socket.statistics().map_err(|e| system("reading PACKET_STATISTICS", e))?;
+        let stats = self.socket.statistics().map_err(|e| CaptureError::system("reading PACKET_STATISTICS", e))?;
         *self.accepted += u64::from(stats.packets.saturating_sub(stats.drops));
         self.counters.offered += u64::from(stats.packets);
         self.counters.dropped += u64::from(stats.drops);

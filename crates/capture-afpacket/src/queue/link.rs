@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use capture::{CaptureError, Interface, InterfaceIndex, LinkType};
 
 use super::{Link, Queue};
-use crate::port::{Port, Sight, system};
-use crate::watch::Change;
+use netdev::{Change, Sight};
+
+use crate::port::Port;
 
 /// Octets of an Ethernet header, and of two VLAN tags.
 const ETHERNET_HEADER: u32 = 14;
@@ -40,7 +41,7 @@ impl Queue {
 
     /// Reads the error that woke us up, so that it does so once.
     pub(super) fn on_socket_error(&mut self, pause: Duration) -> Result<(), CaptureError> {
-        match self.port.socket.take_error().map_err(|e| system("reading SO_ERROR", e))? {
+        match self.port.socket.take_error().map_err(|e| CaptureError::system("reading SO_ERROR", e))? {
             Some(error) if matches!(error.raw_os_error(), Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO)) => {
                 let change = self.watch.went_down(Instant::now());
                 self.tell(change);
@@ -85,7 +86,7 @@ impl Queue {
 
     fn open_port(&self) -> Result<Port, CaptureError> {
         let mut port = Port::prepare(&self.plan)?;
-        let (new, old) = (port.hardware.link_type, self.constants.link_type);
+        let (new, old) = (port.device.link_type, self.constants.link_type);
         if self.plan.options.filter.is_some() && new != old {
             return Err(CaptureError::Unsupported(format!(
                 "{} is another kind of interface now (link type {}), and the filter was compiled for the old one ({}): start ringtap again",
@@ -101,11 +102,11 @@ impl Queue {
 
     fn adopt(&mut self, port: Port, now: Instant) {
         self.watch.obstacle = None;
-        self.constants.link_type = port.hardware.link_type;
+        self.constants.link_type = port.device.link_type;
         // Whatever `look` finds, or if it fails: frames must not refer to an entry of another link type.
         self.rename(self.plan.options.interface.clone());
         if let Some(nic) = &mut self.nic {
-            nic.reopened(port.hardware.index);
+            nic.reopened(port.device.index);
         }
         self.port = port;
         self.end.deadline = None;

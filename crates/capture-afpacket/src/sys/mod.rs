@@ -3,7 +3,5 @@
 //! Knows sockets, memory and layouts; knows no options, no policy and no logging.
 
 pub(crate) mod block;
-pub(crate) mod control;
 pub(crate) mod mmap;
-pub(crate) mod netlink;
 pub(crate) mod socket;

@@ -1,17 +1,16 @@
 //! What the tests of this crate share: a cable between two namespaces, and readers.
-#![allow(dead_code, reason = "not every test file uses all of it")]
+#![allow(dead_code, unused_imports, reason = "not every test file uses all of it")]
 
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use capture::{BpfInstruction, Count, FilterProgram, Interface, QueueStats, Readiness, RxBatch, RxQueue};
-use capture_afpacket::{Options, Queue, interfaces, open};
-use testkit::net::{NetNs, Veth, VethOptions, cpu_time};
-use testkit::queues::OwnedFrame;
-use testkit::send::{FrameShape, Sender, number_of};
+use capture::{BpfInstruction, FilterProgram};
+use capture_afpacket::{Options, Queue, open};
+pub(crate) use testkit::conformance::{Harvest, finish, finish_all, read, wait_for_carrier};
+use testkit::net::{NetNs, Veth, VethOptions};
+use testkit::send::{FrameShape, Sender};
 
 /// Two namespaces and a cable: `a0` in `a`, `b0` in `b`.
 pub(crate) struct Lab {
@@ -60,79 +59,9 @@ pub(crate) fn single(mut queues: Vec<Queue>) -> Queue {
     queues.pop().expect("there is one")
 }
 
-/// What a queue gave from first to last.
-#[derive(Debug)]
-pub(crate) struct Harvest {
-    pub(crate) frames: Vec<OwnedFrame>,
-    pub(crate) stats: QueueStats,
-    pub(crate) interfaces: Vec<Interface>,
-    /// CPU time of the thread that read.
-    pub(crate) cpu: Duration,
-}
-
-impl Harvest {
-    pub(crate) fn numbers(&self) -> Vec<u64> {
-        self.frames.iter().filter_map(|f| number_of(&f.data)).collect()
-    }
-
-    /// The ledger of a drained queue.
-    pub(crate) fn assert_closed(&self) {
-        let QueueStats { offered, received, ring_dropped, damaged, .. } = self.stats;
-        assert_eq!(offered, Count::Exact(received) + ring_dropped, "{:?}", self.stats);
-        assert_eq!(received, self.frames.len() as u64, "{:?}", self.stats);
-        assert_eq!(damaged, 0);
-    }
-}
-
-/// Stops the queue and reads it to the end.
-pub(crate) fn finish(mut queue: Queue) -> Harvest {
-    queue.stop().expect("the queue stops");
-    read(&mut queue, &AtomicBool::new(true))
-}
-
-/// The queues of one interface: all stop before the first is closed, for the flows of a closed queue move to the others.
-pub(crate) fn finish_all(mut queues: Vec<Queue>) -> Vec<Harvest> {
-    for queue in &mut queues {
-        queue.stop().expect("the queue stops");
-    }
-    queues.iter_mut().map(|queue| read(queue, &AtomicBool::new(true))).collect()
-}
-
 /// Three echo requests from the namespace to `to`.
 pub(crate) fn ping(from: &NetNs, to: &str) {
     from.run("hping3", &["--icmp", "-q", "-c", "3", "-i", "u50000", to]);
-}
-
-/// Waits until the interface can send. The kernel acts on a carrier up to a second late (`linkwatch_event`), and until then
-/// what is sent vanishes in the noop queue discipline, without an error.
-pub(crate) fn wait_for_carrier(namespace: &NetNs, name: &str) {
-    let running = || interfaces::list().expect("the list").iter().any(|i| i.name == name && i.running);
-    let begin = Instant::now();
-    while !namespace.enter(running) {
-        assert!(begin.elapsed() < Duration::from_secs(5), "no carrier");
-        thread::sleep(Duration::from_millis(20));
-    }
-    // The state shows shortly before the queue discipline is in place.
-    thread::sleep(Duration::from_millis(20));
-}
-
-/// Reads until `stop` is set, then stops the queue and reads to its end.
-pub(crate) fn read(queue: &mut Queue, stop: &AtomicBool) -> Harvest {
-    let mut frames = Vec::new();
-    let begin = Instant::now();
-    loop {
-        while let Some(mut batch) = queue.next_batch().expect("the queue goes on") {
-            frames.extend(batch.frames().map(OwnedFrame::from));
-        }
-        if stop.load(Ordering::Acquire) {
-            queue.stop().expect("the queue stops");
-        }
-        if queue.wait(Duration::from_millis(50)).expect("the queue waits") == Readiness::Ended {
-            let stats = queue.stats().expect("the queue has statistics");
-            return Harvest { frames, stats, interfaces: queue.interfaces().to_vec(), cpu: cpu_time() };
-        }
-        assert!(begin.elapsed() < Duration::from_secs(60), "the queue does not end");
-    }
 }
 
 /// Threads that read queues in the background, each in the queues' namespace.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use capture::{CaptureError, LinkType};
 
-use crate::port::{Hardware, link_type_of, system};
+use crate::device::{Device, control_socket, link_type_of};
 use crate::sys::control;
 
 /// One interface. What the kernel or the driver does not tell is `None`.
@@ -36,7 +36,7 @@ pub struct InterfaceInfo {
     pub rx_queues: u32,
     /// `ARPHRD_` number of linux/if_arp.h.
     pub hardware_type: u16,
-    /// What its frames start with; `None` if this backend cannot capture there.
+    /// What its frames start with; `None` if nothing here can read them.
     pub link_type: Option<LinkType>,
     /// Whether it is a loopback interface.
     pub loopback: bool,
@@ -49,9 +49,9 @@ pub struct InterfaceInfo {
 /// # Errors
 /// [`CaptureError::System`] if the kernel's list cannot be read.
 pub fn list() -> Result<Vec<InterfaceInfo>, CaptureError> {
-    let socket = control::open().map_err(|e| system("opening a socket", e))?;
-    let text =
-        fs::read_to_string("/proc/thread-self/net/dev").map_err(|e| system("reading /proc/thread-self/net/dev", e))?;
+    let socket = control_socket()?;
+    let text = fs::read_to_string("/proc/thread-self/net/dev")
+        .map_err(|e| CaptureError::system("reading /proc/thread-self/net/dev", e))?;
     let routes = default_routes();
     // An interface that goes away meanwhile is left out.
     let mut all: Vec<_> = names(&text).filter_map(|name| describe(socket.as_fd(), name, &routes).ok()).collect();
@@ -64,19 +64,18 @@ pub fn list() -> Result<Vec<InterfaceInfo>, CaptureError> {
 /// # Errors
 /// [`CaptureError::NoSuchInterface`].
 pub fn rss_queues(name: &str) -> Result<u32, CaptureError> {
-    let socket = control::open().map_err(|e| system("opening a socket", e))?;
+    let socket = control_socket()?;
     let index =
         control::index_of(socket.as_fd(), name).map_err(|_| CaptureError::NoSuchInterface { name: name.into() })?;
     Ok(queues_of(socket.as_fd(), name, index))
 }
 
-/// What frames of this interface start with, as a [`Queue`](crate::Queue) lends them: what filters have to be compiled for.
+/// What raw frames of this interface start with: what filters have to be compiled for.
 ///
 /// # Errors
-/// [`CaptureError::NoSuchInterface`], and [`CaptureError::Unsupported`] if this backend cannot capture there.
+/// [`CaptureError::NoSuchInterface`], and [`CaptureError::Unsupported`] if nothing here can read them there.
 pub fn link_type(name: &str) -> Result<LinkType, CaptureError> {
-    let socket = control::open().map_err(|e| system("opening a socket", e))?;
-    Ok(Hardware::find(socket.as_fd(), name)?.link_type)
+    Ok(Device::find(name)?.link_type)
 }
 
 /// The number of queues to open if the user names none: one for each receive queue, at most one for each core.

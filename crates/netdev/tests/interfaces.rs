@@ -1,18 +1,14 @@
-//! What is said about interfaces, and about those that cannot be opened.
-
-mod common;
-
-use std::process::Command;
+//! What is said about interfaces.
 
 use capture::{CaptureError, LinkType};
-use capture_afpacket::{Options, interfaces, open};
-use common::{Lab, wait_for_carrier};
-use testkit::net::{NetNs, VethOptions};
+use netdev::interfaces;
+use testkit::conformance::{VethLab, wait_for_carrier};
+use testkit::net::VethOptions;
 
 #[test]
 fn the_list_is_that_of_the_namespace() {
     let addresses = Some(("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()));
-    let lab = Lab::new(&VethOptions { queues: 4, mtu: 4000, addresses });
+    let lab = VethLab::new(&VethOptions { queues: 4, mtu: 4000, addresses });
     lab.b.ip("route add default via 192.0.2.1");
     wait_for_carrier(&lab.b, "b0");
     let (list, default, queues, none) = lab.b.enter(|| {
@@ -38,32 +34,4 @@ fn the_list_is_that_of_the_namespace() {
     assert!(matches!(none, Err(CaptureError::NoSuchInterface { .. })));
     let cores = std::thread::available_parallelism().unwrap().get();
     assert_eq!(lab.b.enter(|| interfaces::default_queues("b0")).unwrap(), cores.min(4));
-}
-
-#[test]
-fn a_missing_interface_is_named() {
-    let error = NetNs::new().enter(|| open(&Options::new("nosuch0")).err().unwrap());
-    assert!(matches!(error, CaptureError::NoSuchInterface { ref name } if name == "nosuch0"), "{error}");
-}
-
-/// Runs itself again without the capability.
-#[test]
-fn without_the_capability_the_error_says_what_to_do() {
-    const MARK: &str = "RINGTAP_TEST_WITHOUT_CAPABILITY";
-    if std::env::var_os(MARK).is_some() {
-        let error = open(&Options::new("lo")).err().unwrap();
-        println!("<{error}>");
-        return;
-    }
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new("setpriv")
-        .args(["--bounding-set=-net_raw", "--inh-caps=-net_raw"])
-        .arg(&program)
-        .args(["--exact", "without_the_capability_the_error_says_what_to_do", "--nocapture"])
-        .env(MARK, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let expected = format!("sudo setcap cap_net_raw+ep {}>", program.display());
-    assert!(text.contains("opening an AF_PACKET socket needs CAP_NET_RAW") && text.contains(&expected), "{text}");
 }

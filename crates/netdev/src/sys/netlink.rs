@@ -20,6 +20,7 @@ const RX_FIFO_ERRORS: usize = 14;
 const RX_MISSED_ERRORS: usize = 15;
 
 /// A socket for questions.
+#[derive(Debug)]
 pub(crate) struct Netlink {
     fd: OwnedFd,
 }

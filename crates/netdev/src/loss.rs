@@ -11,7 +11,8 @@ use crate::sys::netlink::Netlink;
 /// what the driver says: on an interface without hardware both stay 0, which is true, for there is no NIC to lose a frame;
 /// a virtual interface whose driver does count is believed too. Unknown only if the kernel gives no counters.
 /// `rx_dropped` is left out: it also counts frames that were captured and then found no protocol (`__netif_receive_skb_core`).
-pub(crate) struct NicLoss {
+#[derive(Debug)]
+pub struct NicLoss {
     netlink: Option<Netlink>,
     index: i32,
     baseline: Option<u64>,
@@ -22,14 +23,16 @@ pub(crate) struct NicLoss {
 }
 
 impl NicLoss {
-    pub(crate) fn new(index: i32) -> Self {
+    /// Counts from now on, in the namespace of the calling thread.
+    #[must_use]
+    pub fn new(index: i32) -> Self {
         let mut loss = Self { netlink: Netlink::open().ok(), index, baseline: None, before: Some(0), now: 0 };
         loss.baseline = loss.read();
         loss
     }
 
     /// The interface has been made anew.
-    pub(crate) fn reopened(&mut self, index: i32) {
+    pub fn reopened(&mut self, index: i32) {
         self.before = self.exact();
         self.now = 0;
         self.index = index;
@@ -37,7 +40,8 @@ impl NicLoss {
         self.baseline = self.read();
     }
 
-    pub(crate) fn count(&mut self) -> Count {
+    /// What was lost so far.
+    pub fn count(&mut self) -> Count {
         if let (Some(baseline), Some(counter)) = (self.baseline, self.read()) {
             // Monotonic, also if a driver clears its counters at a reset.
             self.now = self.now.max(counter.saturating_sub(baseline));

@@ -4,43 +4,55 @@
 
 use std::time::{Duration, Instant};
 
-use crate::port::Sight;
+use crate::device::Sight;
 
 const WHILE_UP: Duration = Duration::from_secs(1);
 const WHILE_AWAY: Duration = Duration::from_millis(200);
 
 /// The interface's state as last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
+pub enum Link {
+    /// Set up by the administrator.
     Up,
+    /// Not set up.
     Down,
+    /// Gone.
     Deleted,
 }
 
 /// What has to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub enum Change {
+    /// Nothing.
     None,
+    /// It was up and is not.
     WentDown,
+    /// It was down or deleted.
     CameUp,
+    /// It is gone.
     WasDeleted,
 }
 
+/// Remembers an interface's state and when to look again.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    pub(crate) link: Link,
-    pub(crate) next: Instant,
+pub struct Watch {
+    /// As last seen.
+    pub link: Link,
+    /// When to look again: once a second, more often while the interface is away.
+    pub next: Instant,
     /// Why a deleted interface could not be opened again, as last told.
-    pub(crate) obstacle: Option<String>,
+    pub obstacle: Option<String>,
 }
 
 impl Watch {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Of an interface that is up, to be looked at at once.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self { link: Link::Up, next: now, obstacle: None }
     }
 
     /// The kernel told of an error: look again at once.
-    pub(crate) fn went_down(&mut self, now: Instant) -> Change {
+    pub fn went_down(&mut self, now: Instant) -> Change {
         self.next = now;
         if self.link == Link::Up {
             self.link = Link::Down;
@@ -50,7 +62,7 @@ impl Watch {
     }
 
     /// Takes in what was seen, and plans the next look.
-    pub(crate) fn saw(&mut self, sight: &Sight, now: Instant) -> Change {
+    pub fn saw(&mut self, sight: &Sight, now: Instant) -> Change {
         let link = match sight {
             Sight::Deleted => Link::Deleted,
             Sight::Present { up: true, .. } => Link::Up,

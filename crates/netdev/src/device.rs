@@ -1,0 +1,119 @@
+//! One interface: found by its name, looked at by its index.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use capture::{CaptureError, LinkType};
+
+use crate::sys::control;
+
+/// An interface, as it was when it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The kernel's number for it, at least 1. It stays as long as the interface is not deleted.
+    pub index: i32,
+    /// What a raw frame of it starts with.
+    pub link_type: LinkType,
+    /// Whether it is a loopback interface.
+    pub loopback: bool,
+}
+
+/// What the kernel says about an interface now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// There is none of this index any more.
+    Deleted,
+    /// It is there.
+    Present {
+        /// The name it has now.
+        name: String,
+        /// Set up by the administrator (`IFF_UP`).
+        up: bool,
+        /// Octets of the largest packet, without the link-layer header.
+        mtu: u32,
+    },
+}
+
+impl Device {
+    /// The interface `name` of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// [`CaptureError::NoSuchInterface`], and [`CaptureError::Unsupported`] for one whose frames nothing here can read.
+    pub fn find(name: &str) -> Result<Self, CaptureError> {
+        Self::find_by(control_socket()?.as_fd(), name)
+    }
+
+    /// The same in the namespace of `socket`, any socket.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_by(socket: BorrowedFd<'_>, name: &str) -> Result<Self, CaptureError> {
+        let question = || format!("asking for the hardware of {name}");
+        let index = control::index_of(socket, name).map_err(|e| CaptureError::on_interface(name, question(), e))?;
+        let (kind, _) =
+            control::hardware_of(socket, name).map_err(|e| CaptureError::on_interface(name, question(), e))?;
+        let link_type = link_type_of(kind).ok_or_else(|| {
+            CaptureError::Unsupported(format!(
+                "{name} has link type {kind} (ARPHRD_ in linux/if_arp.h), which cannot be captured yet"
+            ))
+        })?;
+        Ok(Self { index, link_type, loopback: kind == libc::ARPHRD_LOOPBACK })
+    }
+
+    /// Looks at it, in the namespace of `socket`, any socket.
+    ///
+    /// # Errors
+    /// What the kernel says, except that it is gone.
+    pub fn look(&self, socket: BorrowedFd<'_>) -> io::Result<Sight> {
+        let gone = |e: io::Error| match e.raw_os_error() {
+            Some(libc::ENODEV | libc::ENXIO) => Ok(Sight::Deleted),
+            _ => Err(e),
+        };
+        let name = match control::name_of(socket, self.index) {
+            Ok(name) => name,
+            Err(e) => return gone(e),
+        };
+        match control::flags_of(socket, &name).and_then(|flags| Ok((flags, control::mtu_of(socket, &name)?))) {
+            Ok((flags, mtu)) => Ok(Sight::Present { name, up: flags & libc::IFF_UP != 0, mtu }),
+            Err(e) => gone(e),
+        }
+    }
+}
+
+/// A socket by which [`Device::look`] asks: of the calling thread's namespace, whatever namespace is asked from later.
+pub(crate) fn control_socket() -> Result<OwnedFd, CaptureError> {
+    control::open().map_err(|e| CaptureError::system("opening a socket", e))
+}
+
+/// What a `SOCK_RAW` frame of an interface of this `ARPHRD_` type starts with.
+///
+/// `ARPHRD_PPP` gives bare IP: ppp_generic.c takes the PPP header off before a received frame is shown and puts it on after
+/// a sent one was (a device without `header_ops` shows no link layer: the comment at the top of net/packet/af_packet.c).
+#[must_use]
+pub fn link_type_of(kind: u16) -> Option<LinkType> {
+    match kind {
+        libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Some(LinkType::ETHERNET),
+        libc::ARPHRD_NONE
+        | ARPHRD_RAWIP
+        | libc::ARPHRD_TUNNEL
+        | libc::ARPHRD_TUNNEL6
+        | libc::ARPHRD_SIT
+        | libc::ARPHRD_PPP => Some(LinkType::RAW),
+        _ => None,
+    }
+}
+
+/// Of linux/if_arp.h, since Linux 4.14.
+const ARPHRD_RAWIP: u16 = 519;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_types_have_link_types() {
+        assert_eq!(link_type_of(libc::ARPHRD_ETHER), Some(LinkType::ETHERNET));
+        assert_eq!(link_type_of(libc::ARPHRD_NONE), Some(LinkType::RAW));
+        assert_eq!(link_type_of(libc::ARPHRD_IEEE80211), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! Following one interface for a queue: what happens to it is seen once a second, and told in the log.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use capture::CaptureError;
+
+use crate::device::{Device, Sight, control_socket};
+use crate::watch::{Change, Link, Watch};
+
+/// An interface that a queue captures on.
+#[derive(Debug)]
+pub struct Follow {
+    socket: OwnedFd,
+    device: Device,
+    /// As the kernel last said; the configured name at first.
+    name: String,
+    mtu: u32,
+    watch: Watch,
+    speaks: bool,
+}
+
+impl Follow {
+    /// In the namespace of the calling thread. Of the queues of an interface one `speaks` for all in the log.
+    ///
+    /// # Errors
+    /// [`CaptureError::System`] if there is no socket to ask by.
+    pub fn new(name: &str, device: Device, speaks: bool) -> Result<Self, CaptureError> {
+        let socket = control_socket()?;
+        let mut follow =
+            Self { socket, device, name: name.to_owned(), mtu: 0, watch: Watch::new(Instant::now()), speaks };
+        follow.look(Instant::now());
+        Ok(follow)
+    }
+
+    /// When to look again.
+    #[must_use]
+    pub fn next(&self) -> Instant {
+        self.watch.next
+    }
+
+    /// Looks, tells in the log what changed, and says so.
+    pub fn look(&mut self, now: Instant) -> Change {
+        let sight = match self.device.look(self.socket.as_fd()) {
+            Ok(sight) => sight,
+            Err(error) => {
+                tracing::debug!(interface = self.name, %error, "cannot look at the interface");
+                return Change::None;
+            }
+        };
+        let change = self.watch.saw(&sight, now);
+        if let Sight::Present { name, mtu, .. } = sight {
+            self.mtu = mtu;
+            self.name = name;
+        }
+        if self.speaks {
+            change.tell(&self.name);
+        }
+        change
+    }
+
+    /// As last seen.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.watch.link
+    }
+
+    /// The name as last seen.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Octets of the largest packet, without the link-layer header, as last seen.
+    #[must_use]
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// The interface.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// It has been deleted and made again.
+    pub fn adopt(&mut self, device: Device, now: Instant) {
+        self.device = device;
+        self.look(now);
+    }
+}
+
+impl Change {
+    /// Tells of it in the log; `interface` is the name under which it was seen last.
+    pub fn tell(self, interface: &str) {
+        match self {
+            Self::None => {}
+            Self::WentDown => tracing::warn!(interface, "the interface is down; capture goes on when it is up again"),
+            Self::CameUp => tracing::info!(interface, "the interface is up again"),
+            Self::WasDeleted => {
+                tracing::warn!(interface, "the interface was deleted; capture goes on when there is one of that name");
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Network interfaces as the kernel shows them: what there is, what the NIC lost, whether an interface is still there.
+//!
+//! What all live backends share, and `ringtap list`. All answers are of the network namespace of the calling thread, or of that in
+//! which a value was made. Knows `capture` and nothing else of the project; changes nothing but the promiscuous mode, and that only as
+//! long as a [`Promiscuous`] lives.
+#![cfg(target_os = "linux")]
+
+mod device;
+mod follow;
+pub mod interfaces;
+mod loss;
+mod promiscuous;
+mod sys;
+mod watch;
+
+pub use device::{Device, Sight, link_type_of};
+pub use follow::Follow;
+pub use loss::NicLoss;
+pub use promiscuous::Promiscuous;
+pub use watch::{Change, Link, Watch};

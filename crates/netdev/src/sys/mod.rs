@@ -1,0 +1,7 @@
+//! Questions to the kernel. All `unsafe` of this crate is below here.
+//!
+//! Knows sockets and layouts; knows no policy and no logging.
+
+pub(crate) mod control;
+pub(crate) mod netlink;
+pub(crate) mod packet;
