@@ -22,8 +22,10 @@ mod port;
 mod program;
 mod queue;
 mod sys;
+mod transmit;
 
 pub use budget::share_memory;
 pub use open::{open, usable};
 pub use options::{FanoutMode, Options};
 pub use queue::{Batch, Frames, Queue};
+pub use transmit::{Tx, TxOptions};

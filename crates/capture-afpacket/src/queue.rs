@@ -117,8 +117,8 @@ impl Queue {
         match polled {
             Polled::Error => self.on_socket_error(pause)?,
             // The kernel says readable and the next block is not: never seen, and not worth a busy core.
-            Polled::Readable if !self.port.ring.ready() => std::thread::sleep(pause.min(Duration::from_millis(1))),
-            Polled::Readable | Polled::Nothing => {}
+            Polled::Ready if !self.port.ring.ready() => std::thread::sleep(pause.min(Duration::from_millis(1))),
+            Polled::Ready | Polled::Nothing => {}
         }
         Ok(polled)
     }

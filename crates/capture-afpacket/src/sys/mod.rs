@@ -5,3 +5,4 @@
 pub(crate) mod block;
 pub(crate) mod mmap;
 pub(crate) mod socket;
+pub(crate) mod tx_ring;

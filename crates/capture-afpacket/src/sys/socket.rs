@@ -14,6 +14,7 @@ use libc::{c_int, packet_mreq, sockaddr_ll, tpacket_req3, tpacket_stats_v3};
 const _: () = assert!(size_of::<tpacket_req3>() == 28, "tpacket_req3 is not the kernel's");
 const _: () = assert!(offset_of!(tpacket_req3, tp_retire_blk_tov) == 16, "tpacket_req3 is not the kernel's");
 const _: () = assert!(size_of::<tpacket_stats_v3>() == 12, "tpacket_stats_v3 is not the kernel's");
+const _: () = assert!(size_of::<libc::tpacket_req>() == 16, "tpacket_req is not the kernel's");
 const _: () = assert!(size_of::<packet_mreq>() == 16, "packet_mreq is not the kernel's");
 const _: () = assert!(size_of::<libc::sock_filter>() == 8, "sock_filter is not the kernel's");
 
@@ -45,7 +46,8 @@ pub(crate) struct RingRequest {
 /// What a poll found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Polled {
-    Readable,
+    /// What was waited for.
+    Ready,
     /// The socket has an error to tell: [`PacketSocket::take_error`].
     Error,
     /// Time is up, or a signal came.
@@ -67,6 +69,35 @@ impl PacketSocket {
     /// `TPACKET_V3`; before the ring and before statistics are read.
     pub(crate) fn set_version(&self) -> io::Result<()> {
         self.set(libc::SOL_PACKET, libc::PACKET_VERSION, &2i32)
+    }
+
+    /// Makes a TX ring of `TPACKET_V2`, in which every frame has a slot of `frame_size` octets.
+    pub(crate) fn make_tx_ring(&self, block_size: u32, block_count: u32, frame_size: u32) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_VERSION, &1i32)?;
+        let request = libc::tpacket_req {
+            tp_block_size: block_size,
+            tp_block_nr: block_count,
+            tp_frame_size: frame_size,
+            tp_frame_nr: (block_size / frame_size).saturating_mul(block_count),
+        };
+        self.set(libc::SOL_PACKET, libc::PACKET_TX_RING, &request)
+    }
+
+    /// Frames go straight to the driver, past the queueing discipline (`PACKET_QDISC_BYPASS`): none waits there, and none is lost there.
+    pub(crate) fn bypass_qdisc(&self) -> io::Result<()> {
+        self.set(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1i32)
+    }
+
+    /// Sends what the TX ring has, without waiting.
+    pub(crate) fn send_ring(&self) -> io::Result<()> {
+        // SAFETY: no message and no memory: the frames are in the ring.
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Waits for a free slot in the TX ring.
+    pub(crate) fn poll_to_send(&self, timeout: Duration) -> io::Result<Polled> {
+        self.poll_for(libc::POLLOUT, timeout)
     }
 
     /// Attaches `program`, or puts it in the place of the one attached, which the kernel does in one step
@@ -103,9 +134,18 @@ impl PacketSocket {
 
     /// Starts to capture all protocols on an interface.
     pub(crate) fn bind(&self, ifindex: c_int) -> io::Result<()> {
+        self.bind_protocol(ifindex, libc::ETH_P_ALL as u16)
+    }
+
+    /// What is sent goes out by this interface; nothing is captured.
+    pub(crate) fn bind_to_send(&self, ifindex: c_int) -> io::Result<()> {
+        self.bind_protocol(ifindex, 0)
+    }
+
+    fn bind_protocol(&self, ifindex: c_int, protocol: u16) -> io::Result<()> {
         let address = sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
-            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+            sll_protocol: protocol.to_be(),
             sll_ifindex: ifindex,
             sll_hatype: 0,
             sll_pkttype: 0,
@@ -172,7 +212,11 @@ impl PacketSocket {
 
     /// Waits for a filled block or an error.
     pub(crate) fn poll(&self, timeout: Duration) -> io::Result<Polled> {
-        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        self.poll_for(libc::POLLIN, timeout)
+    }
+
+    fn poll_for(&self, events: libc::c_short, timeout: Duration) -> io::Result<Polled> {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events, revents: 0 };
         let timeout = libc::timespec {
             tv_sec: timeout.as_secs().min(86_400) as libc::time_t,
             tv_nsec: timeout.subsec_nanos().into(),
@@ -181,7 +225,7 @@ impl PacketSocket {
         let ready = unsafe { libc::ppoll(&raw mut poll, 1, &raw const timeout, std::ptr::null()) };
         match ready {
             0 => Ok(Polled::Nothing),
-            1.. if poll.revents & libc::POLLIN != 0 => Ok(Polled::Readable),
+            1.. if poll.revents & events != 0 => Ok(Polled::Ready),
             1.. => Ok(Polled::Error),
             _ => match io::Error::last_os_error() {
                 e if e.kind() == io::ErrorKind::Interrupted => Ok(Polled::Nothing),
