@@ -25,7 +25,7 @@ const RULES: &[Rule] = &[
     Rule { name: "shipper", knows: &["pipeline"], only_here: &["rdkafka", "rdkafka-sys"] },
     Rule {
         name: "ringtap",
-        knows: &["capture", "capture-afpacket", "capture-pcap", "netdev", "pipeline", "shipper"],
+        knows: &["capture", "capture-afpacket", "capture-pcap", "netdev", "pipeline", "pktgen", "shipper"],
         only_here: &["anyhow"],
     },
     // Not part of the product: for tests and benches, see `not_in_the_product`.

@@ -28,4 +28,4 @@ pub use budget::share_memory;
 pub use open::{open, usable};
 pub use options::{FanoutMode, Options};
 pub use queue::{Batch, Frames, Queue};
-pub use transmit::{Tx, TxOptions};
+pub use transmit::{CopyTx, Tx, TxOptions};

@@ -5,12 +5,12 @@ mod common;
 use std::time::{Duration, Instant};
 
 use capture::{CaptureError, TxQueue, TxStats};
-use capture_afpacket::{Tx, TxOptions};
+use capture_afpacket::{CopyTx, Tx, TxOptions};
 use common::{Lab, finish, single};
 use testkit::net::VethOptions;
 use testkit::send::{FrameShape, numbered};
 
-fn send_all(tx: &mut Tx, frames: &[Vec<u8>]) {
+fn send_all(tx: &mut impl TxQueue, frames: &[Vec<u8>]) {
     let mut next = 0;
     let begin = Instant::now();
     while next < frames.len() {
@@ -31,20 +31,28 @@ fn send_all(tx: &mut Tx, frames: &[Vec<u8>]) {
     assert!(tx.drain(Duration::from_secs(5)).expect("the queue goes on"));
 }
 
+fn all_by(mut tx: impl TxQueue, frames: &[Vec<u8>], longest: usize) -> TxStats {
+    assert_eq!(tx.max_frame(), longest + 4);
+    send_all(&mut tx, frames);
+    tx.stats()
+}
+
 #[test]
 fn frames_of_all_lengths_arrive_in_order_and_are_counted() {
-    for (mtu, longest) in [(1500, 1514), (9000, 9014)] {
+    for (mtu, longest, copies) in [(1500, 1514, false), (9000, 9014, false), (1500, 1514, true), (9000, 9014, true)] {
         let lab = Lab::new(&VethOptions { mtu, ..VethOptions::default() });
         let queue = single(lab.open(|o| o.snaplen = 16_384));
         let lengths = [60, 61, 64, 1000, longest];
         let shape = |n: usize| FrameShape { length: lengths[n % lengths.len()], ..FrameShape::default() };
         // More than the ring has slots, several times.
         let frames: Vec<_> = (0..5000).map(|n| numbered(&shape(n), n as u64)).collect();
+        let options = TxOptions { slot_size: 16_384, slots: 64, ..TxOptions::new("a0") };
         let stats = lab.a.enter(|| {
-            let mut tx = Tx::open(&TxOptions { slot_size: 16_384, slots: 64, ..TxOptions::new("a0") }).unwrap();
-            assert_eq!(tx.max_frame(), longest + 4);
-            send_all(&mut tx, &frames);
-            tx.stats()
+            if copies {
+                all_by(CopyTx::open(&options).unwrap(), &frames, longest)
+            } else {
+                all_by(Tx::open(&options).unwrap(), &frames, longest)
+            }
         });
         assert_eq!(stats, TxStats { filled: 5000, sent: 5000, refused: 0, in_flight: 0 });
         let harvest = finish(queue);
@@ -61,36 +69,37 @@ fn what_the_interface_does_not_take_is_refused_and_holds_up_nothing() {
     let tagged = numbered(&FrameShape { length: 1514, tag: Some((0x8100, 5)), ..FrameShape::default() }, 2);
     let frames =
         [good.clone(), vec![0; 13], numbered(&FrameShape { length: 1515, ..FrameShape::default() }, 9), tagged, good];
-    let stats = lab.a.enter(|| {
-        let mut tx = Tx::open(&TxOptions::new("a0")).unwrap();
-        send_all(&mut tx, &frames);
-        tx.stats()
-    });
-    assert_eq!(stats, TxStats { filled: 5, sent: 3, refused: 2, in_flight: 0 });
-    assert_eq!(finish(queue).numbers(), [1, 2, 1]);
+    let options = TxOptions::new("a0");
+    let by_ring = lab.a.enter(|| all_by(Tx::open(&options).unwrap(), &frames, 1514));
+    let by_copy = lab.a.enter(|| all_by(CopyTx::open(&options).unwrap(), &frames, 1514));
+    assert_eq!([by_ring, by_copy], [TxStats { filled: 5, sent: 3, refused: 2, in_flight: 0 }; 2]);
+    assert_eq!(finish(queue).numbers(), [1, 2, 1, 1, 2, 1]);
 }
 
 #[test]
 fn a_link_that_is_down_for_a_while_holds_the_frames() {
     let lab = Lab::plain();
     let queue = single(lab.open(|_| {}));
-    lab.a.enter(|| {
-        let mut tx = Tx::open(&TxOptions::new("a0")).unwrap();
-        lab.a.ip("link set a0 down");
-        let frame = numbered(&FrameShape::default(), 7);
-        tx.fill(1, |slot| {
-            slot[..60].copy_from_slice(&frame);
-            60
-        })
-        .unwrap();
-        tx.flush().unwrap();
-        assert!(!tx.drain(Duration::from_millis(100)).unwrap());
-        assert_eq!(tx.stats().in_flight, 1);
-        lab.a.ip("link set a0 up");
-        common::wait_for_carrier(&lab.a, "a0");
-        assert!(tx.drain(Duration::from_secs(2)).unwrap());
-    });
-    assert_eq!(finish(queue).numbers(), [7]);
+    let options = TxOptions::new("a0");
+    lab.a.enter(|| waits_for_the_link(&lab, Tx::open(&options).unwrap(), 7));
+    lab.a.enter(|| waits_for_the_link(&lab, CopyTx::open(&options).unwrap(), 8));
+    assert_eq!(finish(queue).numbers(), [7, 8]);
+}
+
+fn waits_for_the_link(lab: &Lab, mut tx: impl TxQueue, number: u64) {
+    lab.a.ip("link set a0 down");
+    let frame = numbered(&FrameShape::default(), number);
+    let write = |slot: &mut [u8]| {
+        slot[..60].copy_from_slice(&frame);
+        60
+    };
+    tx.fill(1, write).expect("there is room");
+    tx.flush().expect("a link that is down is no error");
+    assert!(!tx.drain(Duration::from_millis(100)).expect("a link that is down is no error"));
+    assert_eq!(tx.stats().in_flight, 1);
+    lab.a.ip("link set a0 up");
+    common::wait_for_carrier(&lab.a, "a0");
+    assert!(tx.drain(Duration::from_secs(2)).expect("the queue goes on"));
 }
 
 #[test]

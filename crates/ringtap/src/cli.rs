@@ -11,6 +11,7 @@ use clap_complete::Shell;
 
 use crate::config::options::{CaptureOptions, ConfigFile, FilterOptions, LedgerOptions, LogOptions, OutputOptions};
 use crate::config::values::{Millis, Parsed, Plain, Ranged};
+use crate::generate::GenArgs;
 
 /// Network sensor: taps the NIC's rings, writes a JSON record per packet, and accounts for every frame.
 #[derive(Debug, Parser)]
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Make records of capture files (pcap, pcapng; plain, .gz, .zst; - for standard input)
     Replay(ReplayArgs),
+    /// Send traffic: stamped frames at a steady pace, protocol mixes, capture files
+    Gen(GenArgs),
     /// List interfaces and capture mechanisms: usable, or why not and what to do
     List,
     /// Check the configuration and try every connection; changes nothing

@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod config;
+mod generate;
 mod list;
 mod logging;
 mod replay;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => run::run(args, log),
         Command::Replay(args) => replay::replay(args, log),
+        Command::Gen(args) => generate::generate(&args),
         Command::List => list::list().map_err(Failure::Running),
         Command::Check(args) => check::check(args, log),
         Command::Completions { shell } => {

@@ -3,6 +3,7 @@
 //! Knows sockets, memory and layouts; knows no options, no policy and no logging.
 
 pub(crate) mod block;
+pub(crate) mod copy_ring;
 pub(crate) mod mmap;
 pub(crate) mod socket;
 pub(crate) mod tx_ring;

@@ -1,0 +1,252 @@
+//! `ringtap gen`: sends traffic, with pkt-gen's own letters where it has them.
+
+mod args;
+mod source;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use capture::{CaptureError, TxQueue};
+use capture_afpacket::{CopyTx, Tx, TxOptions};
+use netdev::interfaces;
+use pktgen::{GenError, Limits, Pace, Report, Source};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::config::options::Summary;
+use crate::{Failure, print, tell};
+pub(crate) use args::{GenArgs, TxBackend};
+pub(crate) use source::AnySource;
+
+/// What was sent, by all threads.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Sent {
+    pub frames: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    pub octets: u64,
+    pub seconds: f64,
+    pub frames_per_second: f64,
+    /// Without preamble, frame check sequence and gap.
+    pub bits_per_second: f64,
+    pub wanted_frames_per_second: Option<f64>,
+    pub largest_burst: usize,
+    /// Seconds by which the schedule had to be shifted.
+    pub behind: f64,
+    /// Frames of each stream, if they are stamped.
+    pub streams: Vec<(u16, u64)>,
+}
+
+/// A thread's part.
+struct Part {
+    source: AnySource,
+    pace: Pace,
+    limits: Limits,
+    stream: Option<u16>,
+}
+
+pub(crate) fn generate(args: &GenArgs) -> Result<(), Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let registered = signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals");
+        registered.map_err(Failure::Setup)?;
+    }
+    let sent = send(args, &stop, |frames, rate| tell(format_args!("{frames} frames, {rate:.0}/s")))?;
+    let text = match args.summary {
+        Summary::Text => describe(&sent),
+        Summary::Json => serde_json::to_string(&sent).map_err(|e| Failure::Running(e.into()))? + "\n",
+    };
+    print(text.as_bytes()).map_err(Failure::Running)?;
+    if sent.refused + sent.unknown > 0 {
+        tell(format_args!(
+            "ringtap: {} frames were not taken by the interface, {} may have left",
+            sent.refused, sent.unknown
+        ));
+        return Err(Failure::Told);
+    }
+    Ok(())
+}
+
+/// Sends what `args` say, until it is done or `stop` is set. `progress` is told frames and frames a second, once a second.
+pub(crate) fn send(args: &GenArgs, stop: &AtomicBool, progress: impl FnMut(u64, f64)) -> Result<Sent, Failure> {
+    let parts = wait_for_link(args, stop).and_then(|()| parts(args)).map_err(Failure::Setup)?;
+    let wanted = args.rate.and_then(|rate| rate.0);
+    match args.backend.unwrap_or_else(|| default_backend(&args.interface)) {
+        TxBackend::Afpacket => run(open(args, parts, Tx::open)?, wanted, stop, progress),
+        TxBackend::Packet => run(open(args, parts, CopyTx::open)?, wanted, stop, progress),
+    }
+    .map_err(|e| Failure::Running(e.into()))
+}
+
+/// The faster one: see `CopyTx`.
+fn default_backend(interface: &str) -> TxBackend {
+    const SOFTWARE: [&str; 5] = ["veth", "tun", "bridge", "dummy", "macvlan"];
+    let list = interfaces::list().unwrap_or_default();
+    let found = list.iter().find(|i| i.name == interface);
+    match found.map(|i| i.driver.as_deref()) {
+        Some(None) => TxBackend::Packet,
+        Some(Some(driver)) if SOFTWARE.contains(&driver) => TxBackend::Packet,
+        _ => TxBackend::Afpacket,
+    }
+}
+
+/// A queue for each part.
+fn open<T>(
+    args: &GenArgs,
+    parts: Vec<Part>,
+    queue: impl Fn(&TxOptions) -> Result<T, CaptureError>,
+) -> Result<Vec<(Part, T)>, Failure> {
+    let mut options = TxOptions::new(&args.interface);
+    let longest = parts.iter().map(|part| part.source.longest()).max().unwrap_or(0);
+    // The kernel's 32 octets and the frame.
+    options.slot_size = options.slot_size.max(u32::try_from(longest + 32).unwrap_or(u32::MAX).next_power_of_two());
+    let open = |part| queue(&options).map(|queue| (part, queue));
+    parts.into_iter().map(open).collect::<Result<_, _>>().map_err(|error| Failure::Setup(error.into()))
+}
+
+/// A carrier may take its time; what is sent before is lost without a word.
+fn wait_for_link(args: &GenArgs, stop: &AtomicBool) -> Result<()> {
+    let name = args.interface.as_str();
+    let begin = Instant::now();
+    loop {
+        let list = interfaces::list()?;
+        let Some(interface) = list.iter().find(|i| i.name == name) else {
+            return Err(CaptureError::NoSuchInterface { name: name.to_owned() }.into());
+        };
+        if interface.running || stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if begin.elapsed() >= Duration::from_secs(args.wait_link) {
+            bail!(
+                "{name} {} after {} s (-w): {}",
+                if interface.up { "has no carrier" } else { "is down" },
+                args.wait_link,
+                if interface.up {
+                    "is the cable in, and the other end up?".to_owned()
+                } else {
+                    format!("ip link set {name} up")
+                }
+            );
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The work, dealt to threads.
+fn parts(args: &GenArgs) -> Result<Vec<Part>> {
+    let threads = u64::from(args.threads.get() as u32);
+    if args.stream.is_some_and(|first| u64::from(first) + threads > 1 << 16) {
+        bail!("--stream: the threads' streams are numbered on from the first, up to 65535");
+    }
+    let one = source::open(args)?;
+    let count = match (args.count, one.count()) {
+        (0, own) => own,
+        (count, own) => Some(own.map_or(count, |own| own.min(count))),
+    };
+    if one.count().is_some() && threads > 1 {
+        bail!("-p: a capture file is sent by one thread, which keeps its order");
+    }
+    let rate = args.rate.and_then(|rate| rate.0);
+    let part = |n: u64| Part {
+        source: one.clone(),
+        pace: Pace { rate: rate.map(|rate| rate / threads as f64), burst: args.burst.get() as usize },
+        limits: Limits {
+            // The first threads take what does not divide.
+            count: count.map(|count| count / threads + u64::from(n < count % threads)),
+            duration: args.duration.map(|time| time.duration()),
+        },
+        stream: args.stream.map(|first| first + n as u16),
+    };
+    Ok((0..threads).map(part).collect())
+}
+
+fn run<T: TxQueue + Send>(
+    parts: Vec<(Part, T)>,
+    wanted: Option<f64>,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(u64, f64),
+) -> Result<Sent, GenError> {
+    let filled: Vec<AtomicU64> = parts.iter().map(|_| AtomicU64::new(0)).collect();
+    let reports: Vec<(Option<u16>, Result<Report, GenError>)> = thread::scope(|scope| {
+        let threads: Vec<_> = parts
+            .into_iter()
+            .zip(&filled)
+            .map(|((mut part, mut tx), filled)| {
+                scope.spawn(move || {
+                    let Part { source, pace, limits, stream } = &mut part;
+                    let note = |frames| filled.store(frames, Ordering::Relaxed);
+                    let report = pktgen::generate(&mut tx, source, *pace, *limits, *stream, stop, note);
+                    let report = report.and_then(|report| {
+                        if let Some(stream) = *stream {
+                            pktgen::send_end(&mut tx, source, stream, report.sent + report.unknown)?;
+                        }
+                        Ok(report)
+                    });
+                    stop_all_on_error(&report, stop);
+                    (*stream, report)
+                })
+            })
+            .collect();
+        let (mut last, mut then) = (0, Instant::now());
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            thread::sleep(Duration::from_millis(20));
+            if then.elapsed() >= Duration::from_secs(1) {
+                let now: u64 = filled.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+                progress(now, (now - last) as f64 / then.elapsed().as_secs_f64());
+                (last, then) = (now, Instant::now());
+            }
+        }
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut sent = Sent { wanted_frames_per_second: wanted, ..Sent::default() };
+    for (stream, report) in reports {
+        let report = report?;
+        sent.frames += report.sent;
+        sent.refused += report.refused;
+        sent.unknown += report.unknown;
+        sent.octets += report.octets;
+        sent.seconds = sent.seconds.max(report.elapsed.as_secs_f64());
+        sent.frames_per_second += report.rate;
+        sent.bits_per_second += report.octets as f64 * 8.0 / report.elapsed.as_secs_f64().max(1e-9);
+        sent.largest_burst = sent.largest_burst.max(report.largest_burst);
+        sent.behind = sent.behind.max(report.behind.as_secs_f64());
+        sent.streams.extend(stream.map(|stream| (stream, report.sent + report.unknown)));
+    }
+    Ok(sent)
+}
+
+/// One thread alone would only send what is not wanted any more.
+fn stop_all_on_error(report: &Result<Report, GenError>, stop: &AtomicBool) {
+    if report.is_err() {
+        stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn describe(sent: &Sent) -> String {
+    let mut text = format!(
+        "sent {} frames ({} octets) in {:.3} s: {:.0} frames/s, {:.3} Gbit/s",
+        sent.frames,
+        sent.octets,
+        sent.seconds,
+        sent.frames_per_second,
+        sent.bits_per_second / 1e9
+    );
+    if let Some(wanted) = sent.wanted_frames_per_second {
+        let error = (sent.frames_per_second / wanted - 1.0) * 100.0;
+        text += &format!("; wanted {wanted:.0} ({error:+.3} %), largest burst {} frames", sent.largest_burst);
+        if sent.behind > 0.0 {
+            text += &format!(", {:.3} s behind: the rate is more than this interface or core can do", sent.behind);
+        }
+    }
+    text.push('\n');
+    for (stream, frames) in &sent.streams {
+        text += &format!("stream {stream}: {frames} frames\n");
+    }
+    text
+}

@@ -1,0 +1,140 @@
+//! From the command line to frames.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use capture::{LinkType, Readiness, RxBatch, RxQueue};
+use capture_pcap::{FileOptions, FileQueue};
+use netdev::interfaces;
+use pktgen::{Addresses, Endpoints, Imix, Kind, MacRange, Mix, Replay, Source, Stamp, Uniform};
+
+use super::GenArgs;
+use super::args::Protocol;
+
+/// Any profile. One `match` for a frame, which is written in some ten nanoseconds.
+#[derive(Clone, Debug)]
+pub(crate) enum AnySource {
+    Uniform(Uniform),
+    Imix(Box<Imix>),
+    Mix(Mix),
+    Replay(Replay),
+}
+
+impl AnySource {
+    /// Frames until its end, if it has one.
+    pub(crate) fn count(&self) -> Option<u64> {
+        match self {
+            Self::Replay(replay) if replay.count() < u64::MAX => Some(replay.count()),
+            _ => None,
+        }
+    }
+}
+
+impl Source for AnySource {
+    #[inline]
+    fn write(&mut self, slot: &mut [u8], stamp: Option<Stamp>) -> usize {
+        match self {
+            Self::Uniform(source) => source.write(slot, stamp),
+            Self::Imix(source) => source.write(slot, stamp),
+            Self::Mix(source) => source.write(slot, stamp),
+            Self::Replay(source) => source.write(slot, stamp),
+        }
+    }
+
+    fn longest(&self) -> usize {
+        match self {
+            Self::Uniform(source) => source.longest(),
+            Self::Imix(source) => source.longest(),
+            Self::Mix(source) => source.longest(),
+            Self::Replay(source) => source.longest(),
+        }
+    }
+
+    #[inline]
+    fn due(&self) -> Option<Duration> {
+        match self {
+            Self::Replay(source) => source.due(),
+            _ => None,
+        }
+    }
+}
+
+/// The profile that `args` name.
+pub(crate) fn open(args: &GenArgs) -> Result<AnySource> {
+    let stamped = args.stream.is_some();
+    let vlan = args.vlan.map(|id| id.get() as u16);
+    Ok(match args.profile.as_str() {
+        "uniform" => {
+            let kind = match args.protocol {
+                Protocol::Udp => Kind::Udp,
+                Protocol::Tcp => Kind::Tcp { flags: 16, seq: 1, ack: 1 },
+                Protocol::Icmp => Kind::Echo { reply: false, number: 1 },
+            };
+            AnySource::Uniform(Uniform::new(addresses(args)?, kind, vlan, args.length.get() as usize, stamped)?)
+        }
+        "imix" => AnySource::Imix(Box::new(Imix::new(addresses(args)?, vlan, stamped)?)),
+        "mix" => AnySource::Mix(Mix::new(addresses(args)?, stamped)?),
+        "hping3" => AnySource::Uniform(Uniform::hping3(addresses(args)?)?),
+        file => {
+            if stamped {
+                bail!("--stream: frames of a capture file are sent as they are; a stamp would spoil them");
+            }
+            AnySource::Replay(replay(args, file)?)
+        }
+    })
+}
+
+fn addresses(args: &GenArgs) -> Result<Addresses> {
+    let one = |text: &str| text.parse().map(Endpoints::one).context("an address");
+    let v6 = [args.source, args.destination].into_iter().flatten().any(|range| matches!(range.first, IpAddr::V6(_)));
+    let (source, destination) = if v6 { ("2001:db8::1", "2001:db8:1::1") } else { ("10.0.0.1", "10.1.0.1") };
+    let source_mac = match args.source_mac {
+        Some(range) => range,
+        None => {
+            let own = interfaces::list()?.into_iter().find(|i| i.name == args.interface).and_then(|i| i.mac);
+            MacRange::one(own.unwrap_or([2, 0, 0, 0, 0, 1]))
+        }
+    };
+    Ok(Addresses {
+        source: args.source.map_or_else(|| one(source), Ok)?,
+        destination: args.destination.map_or_else(|| one(destination), Ok)?,
+        source_mac,
+        destination_mac: args.destination_mac,
+    })
+}
+
+/// All Ethernet frames of a file, in memory: at the highest rates there is no time to read.
+fn replay(args: &GenArgs, file: &str) -> Result<Replay> {
+    if !Path::new(file).exists() {
+        bail!("--profile {file:?}: neither uniform, imix, mix or hping3, nor a file");
+    }
+    let mut queue = FileQueue::open([file], FileOptions::default())?;
+    let mut frames: Vec<(Vec<u8>, Duration)> = Vec::new();
+    let (mut cut, mut others) = (0u64, 0u64);
+    loop {
+        while let Some(mut batch) = queue.next_batch()? {
+            for frame in batch.frames() {
+                if frame.link_type != LinkType::ETHERNET {
+                    others += 1;
+                } else {
+                    cut += u64::from(frame.wire_len as usize != frame.data.len());
+                    frames.push((frame.data.to_vec(), Duration::from_nanos(frame.timestamp.as_nanos())));
+                }
+            }
+        }
+        if queue.wait(Duration::ZERO)? == Readiness::Ended {
+            break;
+        }
+    }
+    if others > 0 {
+        bail!("{file}: {others} packets have another link type than Ethernet, and cannot be sent here");
+    }
+    if cut > 0 {
+        tracing::warn!("{file}: {cut} packets were cut when they were captured; they are sent as short as they are");
+    }
+    let rounds = if args.rounds == 0 { u64::MAX } else { args.rounds };
+    let speed = args.speed.map(|speed| speed.0);
+    Ok(Replay::new(frames.iter().map(|(frame, time)| (&frame[..], *time)), rounds, speed, file)?)
+}
