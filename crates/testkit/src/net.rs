@@ -10,7 +10,7 @@ use std::thread;
 
 use crate::sys::{namespace, tun};
 
-pub use crate::sys::thread::{cpu_time, process_cpu_time};
+pub use crate::sys::thread::{cpu_time, process_cpu_time, stay_on_this_core};
 
 /// A network namespace without a name, so that nothing stays behind, not even after a kill: it ends when this value and
 /// all programs inside are gone. IPv6 is off inside, so that nobody speaks unasked; the loopback interface is up.

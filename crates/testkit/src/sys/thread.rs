@@ -1,4 +1,4 @@
-//! What a thread, or all of them, have cost.
+//! What a thread, or all of them, have cost; where a thread runs.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
@@ -19,6 +19,23 @@ pub fn cpu_time() -> Duration {
 #[must_use]
 pub fn process_cpu_time() -> Duration {
     clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// Keeps the calling thread on the core on which it is now.
+///
+/// # Panics
+/// If the kernel refuses it.
+pub fn stay_on_this_core() {
+    // SAFETY: takes nothing and writes nothing.
+    let core = unsafe { libc::sched_getcpu() };
+    let core = usize::try_from(core).expect("the kernel tells the core");
+    // SAFETY: a set of cores is an array of integers, for which zeros are valid: the empty set.
+    let mut cores: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes into the set, and checks that the core is within it.
+    unsafe { libc::CPU_SET(core, &mut cores) };
+    // SAFETY: reads the set, whose size it is told; 0 is the calling thread.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&cores), &raw const cores) };
+    assert_eq!(result, 0, "cannot stay on core {core}: {}", std::io::Error::last_os_error());
 }
 
 fn clock(which: libc::clockid_t) -> Duration {
