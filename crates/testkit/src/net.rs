@@ -3,12 +3,11 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
-use std::panic::resume_unwind;
 use std::process::{Child, Command, Output, Stdio};
-use std::thread;
 
-use crate::sys::{namespace, tun};
+use netdev::Namespace;
+
+use crate::sys::tun;
 
 pub use crate::sys::thread::{cpu_time, process_cpu_time, stay_on_this_core};
 
@@ -16,7 +15,7 @@ pub use crate::sys::thread::{cpu_time, process_cpu_time, stay_on_this_core};
 /// all programs inside are gone. IPv6 is off inside, so that nobody speaks unasked; the loopback interface is up.
 #[derive(Debug)]
 pub struct NetNs {
-    file: File,
+    inner: Namespace,
 }
 
 impl NetNs {
@@ -27,9 +26,8 @@ impl NetNs {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a default that needs root would surprise")]
     pub fn new() -> Self {
-        let made = thread::spawn(namespace::unshare).join().expect("the thread does not panic");
-        let file = made.unwrap_or_else(|e| panic!("cannot make a network namespace: {e}. These tests need root."));
-        let namespace = Self { file };
+        let inner = Namespace::new().unwrap_or_else(|e| panic!("{e}. These tests need root."));
+        let namespace = Self { inner };
         namespace.enter(|| {
             for scope in ["all", "default"] {
                 // Not there if the kernel has no IPv6.
@@ -45,13 +43,7 @@ impl NetNs {
     /// # Panics
     /// If the namespace cannot be entered, or if `task` panics.
     pub fn enter<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                namespace::enter(&self.file).unwrap_or_else(|e| panic!("cannot enter the network namespace: {e}"));
-                task()
-            });
-            inside.join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
+        self.inner.enter(task).unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Starts a program inside.
@@ -59,7 +51,7 @@ impl NetNs {
     /// # Panics
     /// If it cannot be started.
     pub fn spawn(&self, mut command: Command) -> Child {
-        namespace::run_inside(&mut command, &self.file);
+        self.inner.run_inside(&mut command);
         command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"))
     }
 
@@ -102,7 +94,7 @@ impl NetNs {
     /// A path to the namespace that other programs can open as long as this value lives.
     #[must_use]
     pub fn path(&self) -> String {
-        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+        self.inner.path()
     }
 }
 

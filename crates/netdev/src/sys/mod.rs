@@ -3,5 +3,6 @@
 //! Knows sockets and layouts; knows no policy and no logging.
 
 pub(crate) mod control;
+pub(crate) mod namespace;
 pub(crate) mod netlink;
 pub(crate) mod packet;

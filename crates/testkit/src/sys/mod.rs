@@ -1,7 +1,6 @@
 //! System calls of the test kit. All its `unsafe` is below here.
 
 pub(crate) mod bpf;
-pub(crate) mod namespace;
 pub(crate) mod packet;
 pub(crate) mod thread;
 pub(crate) mod tun;
