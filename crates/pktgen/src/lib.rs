@@ -11,6 +11,7 @@
 mod address;
 mod error;
 mod generate;
+mod measure;
 mod mix;
 mod pace;
 mod replay;
@@ -22,6 +23,7 @@ mod track;
 pub use address::{Endpoints, MacRange, Rate, ip_range_of};
 pub use error::GenError;
 pub use generate::{Limits, Report, generate, send_end};
+pub use measure::{Received, highest_without_loss, receive};
 pub use mix::Mix;
 pub use pace::{Pace, Pacing};
 pub use replay::Replay;

@@ -17,6 +17,8 @@ pub struct FaultPlan {
     pub seed: u64,
     /// Frames that are dropped, as if the ring had been full.
     pub drop_one_in: u32,
+    /// Every so many frames one is dropped, not by chance but exactly.
+    pub drop_every: u64,
     /// Frames that lose their end, as if the snaplen were shorter.
     pub truncate_one_in: u32,
     /// Frames in which one octet is changed.
@@ -67,6 +69,8 @@ pub struct FaultQueue<Q> {
     plan: FaultPlan,
     random: Random,
     counts: FaultCounts,
+    /// Frames that the inner queue lent.
+    frames: u64,
     arena: Vec<OwnedFrame>,
 }
 
@@ -85,7 +89,14 @@ impl<Q: RxQueue> FaultQueue<Q> {
     /// Spoils `inner`.
     #[must_use]
     pub fn new(inner: Q, plan: FaultPlan) -> Self {
-        Self { inner, plan, random: Random::new(plan.seed), counts: FaultCounts::default(), arena: Vec::new() }
+        Self {
+            inner,
+            plan,
+            random: Random::new(plan.seed),
+            counts: FaultCounts::default(),
+            frames: 0,
+            arena: Vec::new(),
+        }
     }
 
     /// What was done so far.
@@ -123,7 +134,9 @@ impl<Q: RxQueue> FaultQueue<Q> {
 
     fn spoil(&mut self, mut frame: OwnedFrame, out: &mut Vec<OwnedFrame>) {
         let length = frame.data.len() as u64;
-        if self.hit(self.plan.drop_one_in) {
+        self.frames += 1;
+        let due = self.plan.drop_every > 0 && self.frames.is_multiple_of(self.plan.drop_every);
+        if due || self.hit(self.plan.drop_one_in) {
             self.counts.dropped += 1;
             return;
         } else if self.hit(self.plan.truncate_one_in) && length > 0 {
@@ -261,6 +274,7 @@ mod tests {
     fn every_fault_is_counted_and_the_ledger_closes() {
         let plan = FaultPlan {
             seed: 7,
+            drop_every: 0,
             drop_one_in: 10,
             truncate_one_in: 11,
             corrupt_one_in: 12,
