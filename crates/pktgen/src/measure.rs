@@ -20,6 +20,8 @@ pub struct Received {
     pub cpu: Duration,
     /// For each mark that was reached: the time since the first frame was seen.
     pub marks: Vec<(u64, Duration)>,
+    /// When the last of the marks was reached.
+    pub reached: Option<Instant>,
     /// Frames seen, stamped or not.
     pub frames: u64,
 }
@@ -41,6 +43,7 @@ pub fn receive<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, marks: &[u64]) -> R
     let mut mark = wanted.next();
     let mut first: Option<Instant> = None;
     let mut stopped = false;
+    let mut last = None;
     loop {
         while let Some(mut batch) = queue.next_batch()? {
             let start = *first.get_or_insert_with(Instant::now);
@@ -48,7 +51,9 @@ pub fn receive<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, marks: &[u64]) -> R
                 tracker.see(frame.data, frame.timestamp.as_nanos());
                 frames += 1;
                 if mark == Some(frames) {
-                    reached.push((frames, start.elapsed()));
+                    let now = Instant::now();
+                    reached.push((frames, now - start));
+                    last = Some(now);
                     mark = wanted.next();
                 }
             }
@@ -63,7 +68,7 @@ pub fn receive<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, marks: &[u64]) -> R
         }
     }
     let stats = queue.stats()?;
-    Ok(Received { tracker, stats, cpu: thread_time().saturating_sub(cpu), marks: reached, frames })
+    Ok(Received { tracker, stats, cpu: thread_time().saturating_sub(cpu), marks: reached, reached: last, frames })
 }
 
 /// CPU time that the calling thread has used.

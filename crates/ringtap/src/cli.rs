@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::bench::BenchArgs;
 use crate::config::options::{CaptureOptions, ConfigFile, FilterOptions, LedgerOptions, LogOptions, OutputOptions};
 use crate::config::values::{Millis, Parsed, Plain, Ranged};
 use crate::generate::GenArgs;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Send traffic: stamped frames at a steady pace, protocol mixes, capture files
     Gen(GenArgs),
+    /// Measure what each mechanism loses, by numbered frames, beside other programs
+    Bench(BenchArgs),
     /// List interfaces and capture mechanisms: usable, or why not and what to do
     List,
     /// Check the configuration and try every connection; changes nothing

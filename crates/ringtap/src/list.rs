@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use capture_pcap::Libpcap;
 use netdev::interfaces::{self, InterfaceInfo};
 
+use crate::backends::Backend;
+
 pub(crate) fn list() -> Result<()> {
     let all = interfaces::list().context("cannot list the interfaces")?;
     match write(&mut stdout().lock(), &all) {
@@ -52,9 +54,11 @@ fn write(out: &mut impl Write, all: &[InterfaceInfo]) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
-    match capture_afpacket::usable() {
-        Ok(()) => writeln!(out, "afpacket   usable (AF_PACKET, TPACKET_V3)")?,
-        Err(error) => writeln!(out, "afpacket   not usable: {error}")?,
+    for &backend in Backend::ALL {
+        match backend.usable() {
+            Ok(()) => writeln!(out, "{:<10} usable ({})", backend.name(), backend.what())?,
+            Err(error) => writeln!(out, "{:<10} not usable: {error}", backend.name())?,
+        }
     }
     match Libpcap::load(None) {
         Ok(libpcap) => writeln!(out, "filters    {} ({})", libpcap.libpcap_version(), libpcap.path().display()),

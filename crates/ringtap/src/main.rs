@@ -1,5 +1,7 @@
 //! The ringtap binary: command line, configuration, and the wiring of queues to sinks. The only crate with anyhow.
 
+mod backends;
+mod bench;
 mod check;
 mod cli;
 mod config;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => run::run(args, log),
         Command::Replay(args) => replay::replay(args, log),
+        Command::Bench(args) => bench::bench(&args),
         Command::Gen(args) => generate::generate(&args),
         Command::List => list::list().map_err(Failure::Running),
         Command::Check(args) => check::check(args, log),

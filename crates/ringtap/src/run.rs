@@ -4,12 +4,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use capture::FilterProgram;
-use capture_afpacket::{Options, Queue};
-use capture_pcap::Libpcap;
+use capture::{FilterProgram, Frame, RxQueue};
+use capture_afpacket::Options;
+use capture_pcap::{Filter, Libpcap};
 use netdev::interfaces;
+use pipeline::worker::Everything;
 use shipper::SinkConfig;
 
+use crate::backends::{Queues, Take};
 use crate::cli::{LiveArgs, RunArgs};
 use crate::config::options::{ConfigFile, FilterOptions, LogOptions};
 use crate::session::{self, Session};
@@ -33,33 +35,63 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     if output.require_sinks {
         require_sinks(&output.sinks).map_err(Failure::Setup)?;
     }
-    let queues = open(&config).map_err(Failure::Setup)?;
+    let opened = open(&config).map_err(Failure::Setup)?;
     if !output.require_sinks {
         try_sinks(output.sinks.clone()).map_err(Failure::Setup)?;
     }
     let cores = if config.capture.no_pinning.unwrap_or(false) { Vec::new() } else { session::cores() };
     let count = args.count.map(|count| count.get());
-    let mut session = Session::start(output, queues.len(), count, args.show).map_err(Failure::Setup)?;
-    for (n, queue) in queues.into_iter().enumerate() {
-        // More queues than cores share them evenly.
-        let core = n.checked_rem(cores.len()).map(|nth| cores[nth]);
-        session.spawn(queue, pipeline::worker::Everything, core).map_err(Failure::Setup)?;
+    let workers = opened.iter().map(|opened| opened.queues.len()).sum();
+    let mut session = Session::start(output, workers, count, args.show).map_err(Failure::Setup)?;
+    for Opened { queues, filter } in opened {
+        queues.give(&mut Start { session: &mut session, cores: &cores, filter }).map_err(Failure::Setup)?;
     }
     let account = session.ledger.clone();
     let outcome = session.watch(args.duration.map(|time| time.duration()), &ledger, |_| {});
     outcome.conclude(&account, ledger.summary)
 }
 
+/// An interface that is captured on.
+struct Opened {
+    queues: Queues,
+    /// What the worker filters by, if the mechanism cannot filter by itself.
+    filter: Option<Filter>,
+}
+
+/// Starts a worker for each queue.
+struct Start<'s> {
+    session: &'s mut Session,
+    cores: &'s [usize],
+    filter: Option<Filter>,
+}
+
+impl Take for Start<'_> {
+    fn take<Q: RxQueue + Send + 'static>(&mut self, queue: Q) -> Result<()> {
+        // More queues than cores share them evenly.
+        let core = self.session.workers().checked_rem(self.cores.len()).map(|nth| self.cores[nth]);
+        match self.filter.clone() {
+            None => self.session.spawn(queue, Everything, core),
+            Some(filter) => self.session.spawn(queue, matcher(filter), core),
+        }
+    }
+}
+
+/// Runs a filter on the octets of each frame.
+fn matcher(filter: Filter) -> impl FnMut(&Frame<'_>) -> bool + Send + 'static {
+    move |frame| filter.matches(frame.data, frame.wire_len)
+}
+
 /// Opens all queues of all interfaces.
-fn open(config: &ConfigFile) -> Result<Vec<Queue>> {
-    let mut queues = Vec::new();
+fn open(config: &ConfigFile) -> Result<Vec<Opened>> {
+    let backend = config.capture.backend.unwrap_or_default();
+    let mut all = Vec::new();
     for mut options in settings::capture(&config.capture)? {
         options.filter = compile(&config.filter, &options)?;
-        let opened = capture_afpacket::open(&options)?;
-        tracing::info!("capturing on {} with {} queue(s) by afpacket", options.interface, opened.len());
-        queues.extend(opened);
+        let queues = Queues::Afpacket(capture_afpacket::open(&options)?);
+        tracing::info!("capturing on {} with {} queue(s) by {}", options.interface, queues.len(), backend.name());
+        all.push(Opened { queues, filter: None });
     }
-    Ok(queues)
+    Ok(all)
 }
 
 /// The filter for one interface, if there is any.

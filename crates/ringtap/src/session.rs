@@ -158,6 +158,11 @@ impl Session {
         Ok(())
     }
 
+    /// Workers started so far.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Watches over the work until all of it has ended. `tick` is called several times a second.
     pub(crate) fn watch(
         mut self,
@@ -313,6 +318,14 @@ fn pin(core: usize) {
     cores.set(core);
     if let Err(error) = rustix::thread::sched_setaffinity(None, &cores) {
         tracing::warn!("cannot pin the worker to core {core}: {error}");
+    }
+}
+
+/// Pins the calling thread to the `nth` core that this process may use, or to the last if there are fewer.
+pub(crate) fn pin_to(nth: usize) {
+    let cores = cores();
+    if let Some(&core) = cores.get(nth).or(cores.last()) {
+        pin(core);
     }
 }
 

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::values::{Millis, Octets, Parsed, Plain, Ranged, SensorName, list, one_of, sinks, texts};
+use crate::backends::Backend;
 
 /// A group of options of which some are given: `a.or(b)` takes from `b` what `a` does not have.
 macro_rules! options {
@@ -51,15 +52,6 @@ impl Layer for BTreeMap<String, String> {
         weaker.extend(self);
         weaker
     }
-}
-
-/// How frames are taken from the wire.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Backend {
-    /// AF_PACKET with a TPACKET_V3 ring: works on every Linux.
-    #[default]
-    Afpacket,
 }
 
 /// What becomes of frames.

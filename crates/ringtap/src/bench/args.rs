@@ -1,0 +1,107 @@
+//! The command line of `ringtap bench`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use pktgen::Rate;
+
+use crate::backends::Backend;
+use crate::config::values::{Millis, Plain, Ranged};
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub measure: Measure,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Measure {
+    /// Frames sent, received, dropped as the mechanism says, and really missing by their numbers, at each rate; medians
+    DropRate {
+        /// Frames per second; max for as fast as the generator goes
+        #[arg(long, value_name = "RATE,...", value_delimiter = ',', default_value = "1000,max")]
+        rates: Vec<Rate>,
+        /// Runs of each mechanism at each rate
+        #[arg(long, value_name = "N", default_value = "5")]
+        repeats: Ranged<Plain, 1, 1000>,
+        /// Length of each run
+        #[arg(long, value_name = "TIME", default_value = "30s")]
+        time: Ranged<Millis, 100, 86_400_000>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Time from the first frame sent to the Nth captured
+    Elapsed {
+        /// Frames to capture
+        #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1000,100000,10000000")]
+        packets: Vec<u64>,
+        /// Runs of each mechanism
+        #[arg(long, value_name = "N", default_value = "5")]
+        repeats: Ranged<Plain, 1, 1000>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The highest rate at which nothing is lost (RFC 2544, section 26.1), and the CPU time per million frames there
+    ZeroLoss {
+        /// Length of each trial
+        #[arg(long, value_name = "TIME", default_value = "10s")]
+        time: Ranged<Millis, 100, 86_400_000>,
+        /// How exactly the rate is searched for, as a part of the highest
+        #[arg(long, value_name = "PART", default_value = "0.01")]
+        resolution: Part,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+impl Measure {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::DropRate { common, .. } | Self::Elapsed { common, .. } | Self::ZeroLoss { common, .. } => common,
+        }
+    }
+}
+
+/// What all measurements share.
+#[derive(Args, Debug)]
+pub(crate) struct Common {
+    /// Mechanisms of ringtap [default: all that are usable]
+    #[arg(long = "backend", value_name = "NAME,...", value_enum, value_delimiter = ',')]
+    pub backends: Vec<Backend>,
+    /// Other programs: tcpdump, dumpcap, tshark, netsniff-ng, scapy, or NAME=COMMAND with {iface}, {file} and perhaps {count} in it, which
+    /// writes a capture file and ends on SIGINT; all for every known one that is installed
+    #[arg(long = "program", value_name = "NAME[=COMMAND]", value_delimiter = ',')]
+    pub programs: Vec<String>,
+    /// Octets of a frame, without the frame check sequence
+    #[arg(short = 'l', long = "length", value_name = "OCTETS", default_value = "60")]
+    pub length: Ranged<Plain, 60, 9018>,
+    /// Receive here, and send by --send on this machine too: a cable between two ports [default: a veth pair made for the purpose]
+    #[arg(short = 'i', long = "interface", value_name = "IFACE", requires = "send")]
+    pub interface: Option<String>,
+    /// Send here
+    #[arg(long, value_name = "IFACE", requires = "interface")]
+    pub send: Option<String>,
+    /// Queues of each mechanism
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub queues: Ranged<Plain, 1, 64>,
+    /// Write the report here as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the report here as a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// A part of one, above 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part(pub f64);
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let part = text.parse().ok().filter(|part| (0.0001..=0.5).contains(part));
+        part.map(Self).ok_or_else(|| format!("{text:?} is not a part from 0.0001 to 0.5"))
+    }
+}

@@ -1,0 +1,177 @@
+//! Who takes part: ringtap's own mechanisms, and other programs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use capture::{Count, RxQueue};
+use pktgen::{Received, Tracker, receive};
+
+use super::args::Common;
+use super::lab::Lab;
+use super::program::{self, Program};
+use crate::backends::{Backend, Queues, Take};
+
+/// One that takes part.
+pub(crate) enum Contestant {
+    Ours { backend: Backend, queues: usize },
+    Program(Program),
+}
+
+/// Those that take part, and those that do not, with the reason.
+pub(crate) struct Field {
+    pub present: Vec<Contestant>,
+    pub absent: Vec<(String, String)>,
+}
+
+/// What one run gave.
+pub(crate) struct Capture {
+    pub tracker: Tracker,
+    pub dropped_said: Option<u64>,
+    pub cpu: Option<Duration>,
+    /// When the wanted number of frames was reached.
+    pub reached: Option<Instant>,
+}
+
+/// A run that has begun.
+pub(crate) enum Running {
+    Ours(OursRunning),
+    Program(program::Running),
+}
+
+/// Decides who takes part. A mechanism that is asked for by name and cannot be used is an error; of the default ones it is named as absent.
+pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
+    let mut field = Field { present: Vec::new(), absent: Vec::new() };
+    let queues = common.queues.get() as usize;
+    let asked = !common.backends.is_empty();
+    let backends = if asked { &common.backends[..] } else { Backend::ALL };
+    for &backend in backends {
+        match lab.receiver.inside(|| backend.usable())? {
+            Ok(()) => field.present.push(Contestant::Ours { backend, queues }),
+            Err(error) if asked => bail!("{}: {error}", backend.name()),
+            Err(error) => field.absent.push((backend.name().to_owned(), error.to_string())),
+        }
+    }
+    for name in &common.programs {
+        for program in Program::parse(name)? {
+            match program.installed() {
+                true => field.present.push(Contestant::Program(program)),
+                false => {
+                    let why = format!("{} is not installed", program.executable());
+                    field.absent.push((program.name, why));
+                }
+            }
+        }
+    }
+    Ok(field)
+}
+
+impl Contestant {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Ours { backend, .. } => backend.name(),
+            Self::Program(program) => &program.name,
+        }
+    }
+
+    /// Starts to capture; returns when it does. With `count` it ends by itself after that many frames.
+    pub(crate) fn start(&self, lab: &Lab, count: Option<u64>) -> Result<Running> {
+        match self {
+            Self::Ours { backend, queues } => Ok(Running::Ours(OursRunning::start(*backend, *queues, lab, count)?)),
+            Self::Program(program) => Ok(Running::Program(program.start(lab, count)?)),
+        }
+    }
+}
+
+impl Running {
+    /// Whether it has ended by itself.
+    pub(crate) fn ended(&mut self) -> bool {
+        match self {
+            Self::Ours(running) => running.threads.iter().all(JoinHandle::is_finished),
+            Self::Program(running) => running.ended(),
+        }
+    }
+
+    /// Ends it, and says what it captured.
+    pub(crate) fn finish(self) -> Result<Capture> {
+        match self {
+            Self::Ours(running) => running.finish(),
+            Self::Program(running) => running.finish(),
+        }
+    }
+}
+
+/// Threads that read queues of ours.
+pub(crate) struct OursRunning {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<(Received, Instant)>>>,
+    count: Option<u64>,
+}
+
+/// Starts a thread for each queue.
+struct Starter {
+    stop: Arc<AtomicBool>,
+    marks: Vec<u64>,
+    threads: Vec<JoinHandle<Result<(Received, Instant)>>>,
+}
+
+impl Take for Starter {
+    fn take<Q: RxQueue + Send + 'static>(&mut self, mut queue: Q) -> Result<()> {
+        let (stop, marks) = (Arc::clone(&self.stop), self.marks.clone());
+        let number = self.threads.len();
+        let read = move || {
+            crate::session::pin_to(number);
+            let begin = Instant::now();
+            let received = receive(&mut queue, &stop, &marks)?;
+            // The queue lives until all have ended: see `session`.
+            Ok((received, begin))
+        };
+        self.threads.push(thread::Builder::new().name(format!("rt-bench-{number}")).spawn(read)?);
+        Ok(())
+    }
+}
+
+impl OursRunning {
+    fn start(backend: Backend, queues: usize, lab: &Lab, count: Option<u64>) -> Result<Self> {
+        if count.is_some() && queues > 1 {
+            bail!("the time for a number of frames is measured with one queue");
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let interface = lab.receiver.interface.clone();
+        let (sender, opened): (_, Receiver<Result<Vec<_>>>) = mpsc::channel();
+        let for_threads = Arc::clone(&stop);
+        // Queues are opened and read where the interface is: threads are born in the namespace of the thread that starts them.
+        lab.receiver.inside(move || {
+            let open = || -> Result<Vec<_>> {
+                let mut starter =
+                    Starter { stop: for_threads, marks: count.into_iter().collect(), threads: Vec::new() };
+                Queues::open_plain(backend, &interface, queues)?.give(&mut starter)?;
+                Ok(starter.threads)
+            };
+            let _ = sender.send(open()); // received below
+        })?;
+        let threads = opened.recv().context("the thread that opens queues")??;
+        Ok(Self { stop, threads, count })
+    }
+
+    fn finish(self) -> Result<Capture> {
+        self.stop.store(true, Ordering::Release);
+        let mut capture =
+            Capture { tracker: Tracker::default(), dropped_said: Some(0), cpu: Some(Duration::ZERO), reached: None };
+        for thread in self.threads {
+            let (received, _) = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
+            capture.tracker.merge(received.tracker);
+            let said = received.stats.ring_dropped + received.stats.nic_dropped;
+            capture.dropped_said = match (capture.dropped_said, said) {
+                (Some(sum), Count::Exact(dropped)) => Some(sum + dropped),
+                _ => None,
+            };
+            capture.cpu = capture.cpu.map(|sum| sum + received.cpu);
+            capture.reached = received.reached.filter(|_| self.count.is_some());
+        }
+        Ok(capture)
+    }
+}

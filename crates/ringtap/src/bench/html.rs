@@ -1,0 +1,124 @@
+//! The report as one page that needs nothing else: tables, and plots drawn as SVG.
+
+use std::fmt::Write as _;
+
+use super::report::{Report, thousands};
+
+const WIDTH: f64 = 760.0;
+const BAR: f64 = 26.0;
+
+/// `<` and its like, for text of others: names of programs, errors.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The whole page.
+pub(crate) fn page(report: &Report) -> String {
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>ringtap bench</title><style>\
+         body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#1b1f24}\
+         table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;border-bottom:1px solid #d8dee4;text-align:right}\
+         td:first-child,th:first-child{text-align:left}pre{background:#f6f8fa;padding:1em;overflow:auto}svg text{font:13px system-ui,sans-serif}\
+         </style>",
+    );
+    let _ = write!(page, "<h1>ringtap bench {}</h1>", escape(report.measure));
+    if let Some(environment) = &report.environment {
+        let _ = write!(page, "<pre>{}\nframes of {} octets</pre>", escape(&environment.text()), report.frame_octets);
+    }
+    page.push_str("<table><tr>");
+    for heading in report.headings() {
+        let _ = write!(page, "<th>{}", escape(heading));
+    }
+    for row in &report.rows {
+        page.push_str("<tr>");
+        let cells = report.cells(row);
+        let last = cells.len().saturating_sub(1);
+        for (n, cell) in cells.iter().enumerate() {
+            let wide = if n == last && cells.len() < report.headings().len() { " colspan=\"10\"" } else { "" };
+            let _ = write!(page, "<td{wide}>{}", escape(cell));
+        }
+    }
+    page.push_str("</table>");
+    for (name, why) in &report.absent {
+        let _ = write!(page, "<p>{}: not measured: {}", escape(name), escape(why));
+    }
+    for (title, bars) in plots(report) {
+        plot(&mut page, &title, &bars);
+    }
+    page.push_str("</html>\n");
+    page
+}
+
+type Bars = Vec<(String, f64, String)>;
+
+/// What is worth seeing: for each load a bar per contestant.
+fn plots(report: &Report) -> Vec<(String, Bars)> {
+    let measured = || report.rows.iter().filter(|row| row.error.is_none());
+    if report.measure == "zero-loss" {
+        let bars = measured().map(|row| (row.contestant.clone(), row.rate, thousands(row.rate as u64))).collect();
+        return vec![("Highest rate without loss, frames per second".to_owned(), bars)];
+    }
+    let mut loads: Vec<String> = Vec::new();
+    let mut plots: Vec<(String, Bars)> = Vec::new();
+    for row in measured() {
+        let (title, value, label) = if report.measure == "elapsed" {
+            let (packets, seconds) = (row.packets.unwrap_or(0), row.seconds.unwrap_or(0.0));
+            (format!("Seconds to capture {} packets", thousands(packets)), seconds, format!("{seconds:.6}"))
+        } else {
+            let load = row.rate_wanted.map_or_else(|| "the highest rate".to_owned(), |rate| format!("{rate} frames/s"));
+            let label = format!("{} ({:.4} %)", thousands(row.missing), row.missing_percent);
+            (format!("Missing at {load}"), row.missing as f64, label)
+        };
+        let at = loads.iter().position(|load| *load == title).unwrap_or_else(|| {
+            loads.push(title.clone());
+            plots.push((title, Vec::new()));
+            loads.len() - 1
+        });
+        plots[at].1.push((row.contestant.clone(), value, label));
+    }
+    plots
+}
+
+fn plot(page: &mut String, title: &str, bars: &Bars) {
+    let most = bars.iter().map(|(_, value, _)| *value).fold(0.0, f64::max);
+    let height = bars.len() as f64 * BAR + 10.0;
+    let _ =
+        write!(page, "<h2>{}</h2><svg viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" role=\"img\">", escape(title));
+    for (n, (name, value, label)) in bars.iter().enumerate() {
+        let y = n as f64 * BAR;
+        let length = if most > 0.0 { value / most * (WIDTH - 340.0) } else { 0.0 };
+        let _ = write!(
+            page,
+            "<text x=\"150\" y=\"{}\" text-anchor=\"end\">{}</text><rect x=\"160\" y=\"{}\" width=\"{length:.1}\" height=\"{}\" fill=\"#2f6f9f\"/>\
+             <text x=\"{:.1}\" y=\"{}\">{}</text>",
+            y + 18.0,
+            escape(name),
+            y + 4.0,
+            BAR - 8.0,
+            166.0 + length,
+            y + 18.0,
+            escape(label)
+        );
+    }
+    page.push_str("</svg>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::report::Row;
+
+    #[test]
+    fn the_words_of_others_are_no_markup() {
+        let row = Row { contestant: "<script>x</script>".into(), sent: 1, ..Row::default() };
+        let report = Report {
+            measure: "drop-rate",
+            rows: vec![row],
+            absent: vec![("a<b".into(), "\"c\"".into())],
+            ..Report::default()
+        };
+        let page = page(&report);
+        assert!(!page.contains("<script>") && page.contains("&lt;script&gt;") && page.contains("a&lt;b"), "{page}");
+        assert!(page.contains("<svg"));
+    }
+}
