@@ -35,6 +35,19 @@ const TICK: Duration = Duration::from_millis(20);
 /// # Errors
 /// What the queue says when it cannot go on.
 pub fn receive<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, marks: &[u64]) -> Result<Received, CaptureError> {
+    receive_until(queue, stop, marks, |_| {})
+}
+
+/// The same; `look` is shown what has arrived, some fifty times a second, so that it can decide to set `stop`.
+///
+/// # Errors
+/// What the queue says when it cannot go on.
+pub fn receive_until<Q: RxQueue>(
+    queue: &mut Q,
+    stop: &AtomicBool,
+    marks: &[u64],
+    mut look: impl FnMut(&Tracker),
+) -> Result<Received, CaptureError> {
     let cpu = thread_time();
     let mut tracker = Tracker::default();
     let mut frames = 0u64;
@@ -58,6 +71,7 @@ pub fn receive<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, marks: &[u64]) -> R
                 }
             }
         }
+        look(&tracker);
         let done = !marks.is_empty() && mark.is_none();
         if !stopped && (done || stop.load(Ordering::Acquire)) {
             queue.stop()?;

@@ -89,6 +89,11 @@ impl Tracker {
         self.streams.entry(stream).or_default().expected = Some(frames);
     }
 
+    /// Streams whose end is known.
+    pub fn ended_streams(&self) -> impl Iterator<Item = u16> {
+        self.streams.iter().filter(|(_, stream)| stream.expected.is_some()).map(|(number, _)| *number)
+    }
+
     /// Whether the end of every stream that was seen is known.
     #[must_use]
     pub fn ended(&self) -> bool {

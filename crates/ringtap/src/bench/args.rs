@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use pktgen::Rate;
 
 use crate::backends::Backend;
+use crate::config::options::Summary;
 use crate::config::values::{Millis, Plain, Ranged};
 
 #[derive(Args, Debug)]
@@ -53,12 +54,38 @@ pub(crate) enum Measure {
         #[command(flatten)]
         common: Common,
     },
+    /// Receive what `ringtap gen --stream N` sends from another machine, until the streams end, and tell what is missing, doubled,
+    /// reordered and late
+    Expect {
+        /// Streams to wait for
+        #[arg(long, value_name = "N", default_value = "1")]
+        streams: Ranged<Plain, 1, 65_536>,
+        /// Receive here
+        #[arg(short = 'i', long = "interface", value_name = "IFACE")]
+        interface: String,
+        /// Mechanism
+        #[arg(long, value_enum, default_value_t)]
+        backend: Backend,
+        /// Queues
+        #[arg(long, value_name = "N", default_value = "1")]
+        queues: Ranged<Plain, 1, 64>,
+        /// End after this time though a stream has not ended
+        #[arg(long, value_name = "TIME")]
+        time: Option<Ranged<Millis, 100, 86_400_000>>,
+        /// How the result is printed
+        #[arg(long, value_enum, default_value_t)]
+        summary: Summary,
+    },
 }
 
 impl Measure {
-    pub(crate) fn common(&self) -> &Common {
+    /// Of those that send and receive on this machine.
+    pub(crate) fn common(&self) -> Option<&Common> {
         match self {
-            Self::DropRate { common, .. } | Self::Elapsed { common, .. } | Self::ZeroLoss { common, .. } => common,
+            Self::DropRate { common, .. } | Self::Elapsed { common, .. } | Self::ZeroLoss { common, .. } => {
+                Some(common)
+            }
+            Self::Expect { .. } => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod contestant;
 mod environment;
+mod expect;
 mod html;
 mod lab;
 mod program;
@@ -26,7 +27,9 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         let registered = signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals");
         registered.map_err(Failure::Setup)?;
     }
-    let common = args.measure.common();
+    let Some(common) = args.measure.common() else {
+        return expect::expect(&args.measure, &stop);
+    };
     let lab = lab::Lab::new(common).map_err(Failure::Setup)?;
     let field = contestant::field(common, &lab).map_err(Failure::Setup)?;
     let environment = environment::describe(&lab);
@@ -38,6 +41,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         }
         Measure::Elapsed { packets, repeats, .. } => bench.elapsed(&field, packets, repeats.get()),
         Measure::ZeroLoss { time, resolution, .. } => bench.zero_loss(&field, time.duration(), resolution.0),
+        Measure::Expect { .. } => return Ok(()), // dealt with above
     };
     let mut report = report.map_err(Failure::Running)?;
     report.environment = Some(environment);

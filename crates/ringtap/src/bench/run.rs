@@ -217,7 +217,10 @@ fn send_by<T: TxQueue>(
         destination_mac: MacRange::one([0xff; 6]),
     };
     let mut source = Uniform::new(addresses, Kind::Udp, None, length, true)?;
-    let limits = Limits { count: None, duration: time };
+    // At a rate the same number of frames in every run; the time only ends one that cannot keep up.
+    let count = rate.zip(time).map(|(rate, time)| (rate * time.as_secs_f64()).round().max(1.0) as u64);
+    let duration = time.map(|time| if count.is_some() { time * 2 + Duration::from_secs(1) } else { time });
+    let limits = Limits { count, duration };
     let pace = Pace { rate, ..Pace::default() };
     Ok(pktgen::generate(&mut tx, &mut source, pace, limits, Some(STREAM), stop, |_| {})?)
 }

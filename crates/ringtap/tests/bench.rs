@@ -1,0 +1,118 @@
+//! `ringtap bench`: the whole way from the generator to the table.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::*;
+use serde_json::Value;
+
+/// Runs a measurement and returns its JSON report.
+fn bench(arguments: &[&str]) -> (Value, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, html) = (folder.path().join("report.json"), folder.path().join("report.html"));
+    let mut all = vec!["bench"];
+    all.extend(arguments);
+    all.extend(["--json", json.to_str().unwrap(), "--html", html.to_str().unwrap()]);
+    let done = run(&all).expect(0);
+    let page = fs::read_to_string(html).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("<svg") && page.contains("Linux"), "{page}");
+    (serde_json::from_slice(&fs::read(json).unwrap()).unwrap(), String::from_utf8(done.stdout).unwrap())
+}
+
+#[test]
+fn frames_are_accounted_for_by_number_for_us_and_for_others() {
+    let (report, table) = bench(&[
+        "drop-rate",
+        "--rates",
+        "2000",
+        "--time",
+        "1s",
+        "--repeats",
+        "1",
+        "--backend",
+        "afpacket",
+        "--program",
+        "all",
+    ]);
+    let rows = report["rows"].as_array().unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row["contestant"].as_str().unwrap()).collect();
+    let absent = report["absent"].as_array().unwrap();
+    assert_eq!(names.len() + absent.len(), 6, "who does not take part is named: {table}");
+    for row in rows {
+        assert_eq!(row["error"], Value::Null, "{row}");
+        assert_eq!((&row["sent"], &row["runs"]), (&2000.into(), &1.into()));
+        let (received, missing) = (row["received"].as_u64().unwrap(), row["missing"].as_u64().unwrap());
+        assert_eq!(received + missing, 2000, "{row}");
+        assert_eq!(row["doubled"], 0);
+    }
+    let ours = &rows[0];
+    assert_eq!(
+        (&ours["contestant"], &ours["missing"], &ours["dropped_said"]),
+        (&"afpacket".into(), &0.into(), &0.into())
+    );
+    assert!(ours["latency_us"][2].as_f64().unwrap() > 0.0);
+    assert!(report["environment"]["kernel"].as_str().unwrap().starts_with("Linux"));
+    assert!(table.contains("afpacket") && table.contains("missing"));
+}
+
+#[test]
+fn time_and_highest_rate_are_found() {
+    let (report, _) = bench(&[
+        "elapsed",
+        "--packets",
+        "1000,20000",
+        "--repeats",
+        "1",
+        "--backend",
+        "afpacket",
+        "--program",
+        "tcpdump",
+    ]);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert!(row["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{row}");
+    }
+    let (report, _) = bench(&["zero-loss", "--time", "300ms", "--resolution", "0.3", "--backend", "afpacket"]);
+    let row = &report["rows"][0];
+    assert_eq!(row["missing"], 0, "{row}");
+    assert!(row["rate"].as_f64().unwrap() > 1000.0);
+}
+
+#[test]
+fn two_ends_find_each_other() {
+    let lan = Lan::silent();
+    let receiver = start(Some(&lan.sensor), &["bench", "expect", "-i", "tap0", "--streams", "2", "--summary", "json"]);
+    receiver.wait_for("receiving on tap0");
+    let sender = ["gen", "-i", "far0", "--stream", "7", "-p", "2", "-n", "5001", "-R", "20k"];
+    start(Some(&lan.station), &sender).finish().expect(0).says(&[]);
+    let done = receiver.finish().expect(0);
+    let found: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let figures = ["sent", "received", "missing", "doubled", "reordered", "other_frames", "dropped_said"]
+        .map(|name| found[name].as_u64());
+    assert_eq!(figures, [Some(5001), Some(5001), Some(0), Some(0), Some(0), Some(0), Some(0)], "{found}");
+}
+
+#[test]
+fn an_interrupted_measurement_leaves_nothing_behind() {
+    let interfaces = || Command::new("ip").args(["-br", "link"]).output().unwrap().stdout;
+    let before = interfaces();
+    let running = start(
+        None,
+        &["bench", "drop-rate", "--rates", "1000", "--time", "60s", "--backend", "afpacket", "--program", "tcpdump"],
+    );
+    running.wait_for("from rtbench0");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    running.interrupt().expect(1).says(&["interrupted"]);
+    assert_eq!(interfaces(), before);
+}
+
+#[test]
+fn who_cannot_take_part_by_a_mistake_is_told() {
+    run(&["bench", "drop-rate", "--program", "nosuch"]).expect(2).says(&["known are tcpdump"]);
+    run(&["bench", "drop-rate", "--rates", "x"]).expect(2).says(&["frames per second"]);
+    run(&["bench", "expect", "-i", "nosuch0"]).expect(2).says(&["nosuch0", "does not exist"]);
+}
