@@ -95,6 +95,11 @@ impl Libpcap {
         )))
     }
 
+    /// The library, and the path or name by which it was loaded.
+    pub(crate) fn into_parts(self) -> (Api, PathBuf) {
+        (self.api, self.path)
+    }
+
     /// What the library calls itself, for example "libpcap version 1.10.3 (with TPACKET_V3)".
     #[must_use]
     pub fn libpcap_version(&self) -> String {
@@ -270,4 +275,16 @@ fn dlt(link_type: LinkType) -> i32 {
         106 => 19, // ATM_CLIP
         other => i32::try_from(other).unwrap_or(i32::MAX),
     }
+}
+
+/// The other way round.
+pub(crate) fn linktype_of_dlt(dlt: i32) -> LinkType {
+    LinkType(match dlt {
+        11 => 100,
+        12 | 14 => 101, // 14 on OpenBSD
+        15 => 102,
+        16 => 103,
+        19 => 106,
+        other => u32::try_from(other).unwrap_or(u32::MAX),
+    })
 }

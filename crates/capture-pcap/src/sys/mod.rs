@@ -10,6 +10,9 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::slice;
 
+pub(crate) mod live;
+pub(crate) mod socket;
+
 use capture::BpfInstruction;
 use libloading::Library;
 
@@ -58,7 +61,7 @@ pub(crate) struct Api {
     #[cfg(test)]
     offline_filter: unsafe extern "C" fn(*const Program, *const PacketHeader, *const u8) -> c_int,
     /// Last, so that it goes last: the functions are in it.
-    _library: Library,
+    library: Library,
 }
 
 /// `struct pcap_pkthdr`.
@@ -114,7 +117,7 @@ impl Api {
             freecode: function!("pcap_freecode"),
             #[cfg(test)]
             offline_filter: function!("pcap_offline_filter"),
-            _library: library,
+            library,
         })
     }
 

@@ -1,0 +1,71 @@
+//! Which libpcap is used, and what it is asked for.
+
+use std::fs;
+use std::path::PathBuf;
+
+use capture::{CaptureError, RxQueue};
+use capture_pcap::{LiveOptions, open_live};
+use testkit::conformance::{VethLab, finish};
+use testkit::net::VethOptions;
+use testkit::send::{FrameShape, numbered};
+
+/// The system's, by the path that the dynamic linker would take.
+fn system_libpcap() -> PathBuf {
+    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
+    let found = folders
+        .iter()
+        .flat_map(|folder| ["libpcap.so.0.8", "libpcap.so.1"].map(|name| PathBuf::from(folder).join(name)));
+    found.into_iter().find(|path| path.exists()).expect("libpcap is installed where tests run")
+}
+
+/// One binary, several libpcaps: the second is a copy under another path, which is loaded as a library of its own.
+#[test]
+fn two_libpcaps_in_one_process_capture_the_same() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copy = folder.path().join("other-libpcap.so");
+    fs::copy(system_libpcap(), &copy).expect("a copy");
+    let lab = VethLab::new(&VethOptions::default());
+    let open = |libpcap| {
+        let mut options = LiveOptions::new(VethLab::INTERFACE);
+        options.libpcap = libpcap;
+        options.immediate = true;
+        lab.b.enter(|| open_live(&options)).expect("the interface can be opened").pop().expect("one queue")
+    };
+    let (first, second) = (open(None), open(Some(copy.clone())));
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
+    assert!(maps.contains("other-libpcap.so"), "the second library is loaded");
+    let frames: Vec<_> = (0..100).map(|n| numbered(&FrameShape::default(), n)).collect();
+    lab.send(&frames);
+    for queue in [first, second] {
+        let harvest = lab.b.enter(|| finish(queue));
+        harvest.assert_closed();
+        assert!(harvest.frames.iter().map(|frame| &frame.data).eq(&frames));
+        // Nanoseconds: not all are whole microseconds.
+        assert!(harvest.frames.iter().any(|frame| frame.timestamp.as_nanos() % 1000 != 0));
+    }
+}
+
+#[test]
+fn what_libpcap_refuses_is_said_in_its_words() {
+    let lab = VethLab::new(&VethOptions::default());
+    let open = |change: &(dyn Fn(&mut LiveOptions) + Sync)| {
+        let mut options = LiveOptions::new(VethLab::INTERFACE);
+        change(&mut options);
+        lab.b
+            .enter(|| open_live(&options).map(|queues| queues[0].interfaces().len()))
+            .expect_err("it is refused")
+            .to_string()
+    };
+    let error = open(&|o| o.time_stamp_type = Some("sundial".into()));
+    assert!(error.contains("sundial") && error.contains("adapter_unsynced"), "{error}");
+    let error = open(&|o| o.libpcap = Some("/nonexistent/libpcap.so".into()));
+    assert!(error.contains("/nonexistent/libpcap.so cannot be used as libpcap"), "{error}");
+    let error = open(&|o| o.snaplen = 0);
+    assert!(error.contains("1 to 262144"), "{error}");
+    lab.b.ip("link set b0 down");
+    let error = open(&|_| {});
+    assert!(error.contains("b0 is down") && error.contains("ip link set b0 up"), "{error}");
+    let mut options = LiveOptions::new(VethLab::INTERFACE);
+    options.queues = 2;
+    assert!(matches!(open_live(&options).err(), Some(CaptureError::BadOption { option: "queues", .. })));
+}
