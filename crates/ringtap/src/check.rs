@@ -1,11 +1,11 @@
 //! `ringtap check`: what `run` would do at its start, and nothing more.
 
 use anyhow::Result;
-use capture::CaptureDirection;
 
+use crate::backends::{self, Opened};
 use crate::cli::CheckArgs;
 use crate::config::options::LogOptions;
-use crate::run::{PROBE_TIMEOUT, compile, configuration};
+use crate::run::{PROBE_TIMEOUT, configuration};
 use crate::settings::{self, OutputSettings};
 use crate::{Failure, explain, logging, print};
 
@@ -24,26 +24,28 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
         };
         let _ = print(line.as_bytes()); // the exit code says it too
     };
+    let backend = config.capture.backend.unwrap_or_default();
     tell("configuration", Ok("every key and value is right".to_owned()));
-    match settings::capture(&config.capture) {
+    // A filter that is wrong is one thing, and whether the interface can be captured on is another.
+    let mut filter = config.filter.clone();
+    if !filter.filters.is_empty() {
+        let tried = backends::try_filters(&config.capture, &filter);
+        if tried.is_err() {
+            filter.filters.clear();
+        }
+        tell("filter", tried.map(|()| config.filter.filters.join(" and ")));
+    }
+    // The same sockets and rings, but for what others would see.
+    match backends::open_all(&config.capture, &filter, true) {
         Ok(interfaces) => {
-            for mut options in interfaces {
-                let name = format!("interface {}", options.interface);
-                match compile(&config.filter, &options) {
-                    Ok(Some(program)) => {
-                        options.filter = Some(program);
-                        tell("filter", Ok(config.filter.filters.join(" and ")));
+            for opened in interfaces {
+                match opened {
+                    Ok(Opened { interface, queues, .. }) => {
+                        let found = format!("{} queue(s) by {}", queues.len(), backend.name());
+                        tell(&format!("interface {interface}"), Ok(found));
                     }
-                    Ok(None) => {}
-                    Err(error) => tell("filter", Err(error)),
+                    Err(error) => tell("interface", Err(error)),
                 }
-                // The same socket and ring, but for what others would see: the interface does not become promiscuous.
-                if options.direction == CaptureDirection::Promisc {
-                    options.direction = CaptureDirection::Out;
-                }
-                let opened =
-                    capture_afpacket::open(&options).map(|queues| format!("{} queue(s) by afpacket", queues.len()));
-                tell(&name, opened.map_err(Into::into));
             }
         }
         Err(error) => tell("interface", Err(error)),

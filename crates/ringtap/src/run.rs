@@ -4,16 +4,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use capture::{FilterProgram, Frame, RxQueue};
-use capture_afpacket::Options;
-use capture_pcap::{Filter, Libpcap};
-use netdev::interfaces;
+use capture::{Frame, RxQueue};
+use capture_pcap::Filter;
 use pipeline::worker::Everything;
 use shipper::SinkConfig;
 
-use crate::backends::{Queues, Take};
+use crate::backends::{self, Opened, Take};
 use crate::cli::{LiveArgs, RunArgs};
-use crate::config::options::{ConfigFile, FilterOptions, LogOptions};
+use crate::config::options::{ConfigFile, LogOptions};
 use crate::session::{self, Session};
 use crate::settings::{self, LedgerSettings, OutputSettings};
 use crate::{Failure, config, logging};
@@ -43,19 +41,12 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     let count = args.count.map(|count| count.get());
     let workers = opened.iter().map(|opened| opened.queues.len()).sum();
     let mut session = Session::start(output, workers, count, args.show).map_err(Failure::Setup)?;
-    for Opened { queues, filter } in opened {
+    for Opened { queues, filter, .. } in opened {
         queues.give(&mut Start { session: &mut session, cores: &cores, filter }).map_err(Failure::Setup)?;
     }
     let account = session.ledger.clone();
     let outcome = session.watch(args.duration.map(|time| time.duration()), &ledger, |_| {});
     outcome.conclude(&account, ledger.summary)
-}
-
-/// An interface that is captured on.
-struct Opened {
-    queues: Queues,
-    /// What the worker filters by, if the mechanism cannot filter by itself.
-    filter: Option<Filter>,
 }
 
 /// Starts a worker for each queue.
@@ -83,27 +74,12 @@ fn matcher(filter: Filter) -> impl FnMut(&Frame<'_>) -> bool + Send + 'static {
 
 /// Opens all queues of all interfaces.
 fn open(config: &ConfigFile) -> Result<Vec<Opened>> {
-    let backend = config.capture.backend.unwrap_or_default();
-    let mut all = Vec::new();
-    for mut options in settings::capture(&config.capture)? {
-        options.filter = compile(&config.filter, &options)?;
-        let queues = Queues::Afpacket(capture_afpacket::open(&options)?);
-        tracing::info!("capturing on {} with {} queue(s) by {}", options.interface, queues.len(), backend.name());
-        all.push(Opened { queues, filter: None });
+    let backend = config.capture.backend.unwrap_or_default().name();
+    let opened = backends::open_all(&config.capture, &config.filter, false)?.into_iter().collect::<Result<Vec<_>>>()?;
+    for Opened { interface, queues, .. } in &opened {
+        tracing::info!("capturing on {interface} with {} queue(s) by {backend}", queues.len());
     }
-    Ok(all)
-}
-
-/// The filter for one interface, if there is any.
-pub(crate) fn compile(filter: &FilterOptions, options: &Options) -> Result<Option<FilterProgram>> {
-    if filter.filters.is_empty() {
-        return Ok(None);
-    }
-    let libpcap = Libpcap::load(filter.libpcap.as_deref())?;
-    let link_type = interfaces::link_type(&options.interface)?;
-    let program = libpcap.compile_live(&options.interface, link_type, &filter.filters, options.snaplen);
-    let origin = filter.origin.as_deref().unwrap_or("filter");
-    Ok(Some(program.with_context(|| format!("{origin}: cannot filter on {}", options.interface))?))
+    Ok(opened)
 }
 
 /// Every sink must answer before anything is captured.

@@ -3,12 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use capture_afpacket::Options;
-use netdev::interfaces;
 use pipeline::record::Observer;
 use shipper::SinkConfig;
 
-use crate::config::options::{CaptureOptions, ConfigFile, Summary};
+use crate::config::options::{ConfigFile, Summary};
 
 /// Where records go, and how.
 pub(crate) struct OutputSettings {
@@ -73,51 +71,6 @@ impl LedgerSettings {
             summary: config.ledger.summary.unwrap_or_default(),
         }
     }
-}
-
-/// What to open on each interface, without a filter.
-pub(crate) fn capture(options: &CaptureOptions) -> Result<Vec<Options>> {
-    let mut names = options.interfaces.clone();
-    if names.is_empty() {
-        let Some(name) = interfaces::default_route() else {
-            bail!("there is no default route, so name the interface: -i IFACE (`ringtap list` shows them)");
-        };
-        names.push(name);
-    }
-    let mut all = Vec::new();
-    for (n, name) in names.iter().enumerate() {
-        if names[..n].contains(name) {
-            bail!("interface {name:?} is named twice");
-        }
-        all.push(one_interface(options, name)?);
-    }
-    capture_afpacket::share_memory(&mut all)?;
-    Ok(all)
-}
-
-fn one_interface(options: &CaptureOptions, name: &str) -> Result<Options> {
-    let mut ring = Options::new(name);
-    ring.queues = match options.queues {
-        Some(queues) => queues.get() as usize,
-        None => interfaces::default_queues(name)?,
-    };
-    if let Some(direction) = &options.direction {
-        ring.direction = direction.0;
-    }
-    if let Some(fanout) = &options.fanout {
-        ring.fanout = fanout.0;
-    }
-    if let Some(snaplen) = options.snaplen {
-        ring.snaplen = snaplen.get() as u32;
-    }
-    if let Some(size) = options.block_size {
-        ring.block_size = size.get() as u32;
-    }
-    ring.block_count = options.block_count.map(|count| count.get() as u32).or(ring.block_count);
-    if let Some(timeout) = options.block_timeout {
-        ring.block_timeout = timeout.duration();
-    }
-    Ok(ring)
 }
 
 /// For batches of live capture: what rides out a stall of the sink. Used only as far as a stall needs it.

@@ -180,6 +180,6 @@ mod tests {
         };
         let table = report.table();
         assert!(table.contains("unknown") && table.contains("dumpcap: not measured: not installed"), "{table}");
-        assert!(table.contains("scapy   it ended with 1"), "{table}");
+        assert!(table.contains("scapy       it ended with 1"), "{table}");
     }
 }

@@ -110,6 +110,18 @@ options! {
         #[arg(long, value_name = "TIME")]
         block_timeout: Option<Ranged<Millis, 1, 10_000>>,
 
+        /// Octets of the kernel's ring, for pcap [default: 32MiB]
+        #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+        buffer_size: Option<Ranged<Octets, 65_536, 2_147_483_647>>,
+
+        /// Each frame at once instead of by blocks, for pcap
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        immediate: Option<bool>,
+
+        /// Who stamps the time, for pcap: host, adapter, adapter_unsynced ... (pcap-tstamp(7)) [default: libpcap's]
+        #[arg(long, value_name = "TYPE")]
+        time_stamp_type: Option<String>,
+
         /// How frames are dealt to queues: hash keeps flows together [default: hash]
         #[arg(long, value_name = "MODE", value_parser = one_of::<FanoutMode>(&["hash", "cpu", "qm", "rollover"]))]
         fanout: Option<Parsed<FanoutMode>>,
@@ -133,7 +145,7 @@ options! {
         #[serde(skip)]
         origin: Option<String>,
 
-        /// The libpcap that compiles filters [default: the system's]
+        /// The libpcap that compiles filters, and that captures with --backend pcap [default: the system's]
         #[arg(long, value_name = "PATH")]
         libpcap: Option<PathBuf>,
     }

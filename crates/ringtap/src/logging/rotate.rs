@@ -231,7 +231,8 @@ mod tests {
         let mut lines = |log: &mut RotatingFile, octets: usize| {
             for _ in 0..octets / 16 {
                 random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-                writeln!(log, "{:015x}", random >> 4).unwrap();
+                // Lost if the part that is being compressed has the last page just now.
+                let _ = writeln!(log, "{:015x}", random >> 4);
             }
             wait(log);
         };
