@@ -199,7 +199,15 @@ pub fn open_live(options: &LiveOptions) -> Result<Vec<LiveQueue>, CaptureError> 
     let refused = |what: &str, message: String| {
         CaptureError::system(format!("{what} on {}", options.interface), std::io::Error::other(message))
     };
-    let own_program = program(options).filter(|_| handle.descriptor().is_some_and(socket::is_packet_socket));
+    let loopback = Device::find(&options.interface).is_ok_and(|device| device.loopback);
+    if loopback && options.direction == CaptureDirection::Out {
+        return bad(
+            "direction",
+            "out".to_owned(),
+            "in or promisc: libpcap does not show what a loopback interface sends",
+        );
+    }
+    let own_program = program(options, loopback).filter(|_| handle.descriptor().is_some_and(socket::is_packet_socket));
     if own_program.is_none() {
         if options.direction != CaptureDirection::Promisc {
             handle.set_direction(options.direction).map_err(|message| refused("setting the direction", message))?;
@@ -220,16 +228,20 @@ pub fn open_live(options: &LiveOptions) -> Result<Vec<LiveQueue>, CaptureError> 
 /// Direction and filter as one program for a packet(7) socket, which is attached past libpcap. libpcap's own way of choosing a direction looks
 /// at each frame when it is read: those of the other direction take room in the ring, and are in `ps_recv`. And a filter that it is given it
 /// also runs by itself on the blocks of the ring that may be older (`blocks_to_filter_in_userland` of pcap-linux.c), but knows no packet types.
-fn program(options: &LiveOptions) -> Option<Vec<BpfInstruction>> {
-    /// `SKF_AD_OFF + SKF_AD_PKTTYPE` of linux/filter.h, and `PACKET_OUTGOING` of linux/if_packet.h.
+///
+/// On a loopback interface the kernel shows each frame when it is sent and again when it is received; libpcap lends only the second.
+fn program(options: &LiveOptions, loopback: bool) -> Option<Vec<BpfInstruction>> {
+    /// `SKF_AD_OFF + SKF_AD_PKTTYPE` of linux/filter.h, and `PACKET_OTHERHOST` and `PACKET_OUTGOING` of linux/if_packet.h.
     const PACKET_TYPE: u32 = 0xffff_f004;
+    const OTHER_HOST: u32 = 3;
     const OUTGOING: u32 = 4;
     let code = |code, jt, jf, k| BpfInstruction { code, jt, jf, k };
     let (load, reject, accept) =
         (code(0x20, 0, 0, PACKET_TYPE), code(0x06, 0, 0, 0), code(0x06, 0, 0, options.snaplen));
     let mut program = match options.direction {
-        CaptureDirection::Promisc => Vec::new(),
-        CaptureDirection::In => vec![load, code(0x15, 0, 1, OUTGOING), reject],
+        CaptureDirection::Promisc if !loopback => Vec::new(),
+        CaptureDirection::Promisc => vec![load, code(0x15, 0, 1, OUTGOING), reject],
+        CaptureDirection::In => vec![load, code(0x35, 0, 1, OTHER_HOST), reject],
         CaptureDirection::Out => vec![load, code(0x15, 1, 0, OUTGOING), reject],
     };
     match &options.filter {

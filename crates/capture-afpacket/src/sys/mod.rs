@@ -4,6 +4,7 @@
 
 pub(crate) mod block;
 pub(crate) mod copy_ring;
+pub(crate) mod messages;
 pub(crate) mod mmap;
 pub(crate) mod socket;
 pub(crate) mod tx_ring;

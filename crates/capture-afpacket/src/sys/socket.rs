@@ -185,6 +185,21 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
     }
 
+    /// Each frame that recvmsg(2) gives comes with its time in nanoseconds and with what was taken out of it or cut off.
+    pub(crate) fn tell_more(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)?;
+        self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)
+    }
+
+    /// Octets that frames may take while they wait: past `rmem_max` with `CAP_NET_ADMIN`, else as far as that goes.
+    pub(crate) fn set_receive_buffer(&self, octets: u32) -> io::Result<()> {
+        let half = (octets / 2).cast_signed(); // the kernel doubles it (socket(7))
+        match self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &half) {
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &half),
+            other => other,
+        }
+    }
+
     /// Joins a fanout group: the identifier in the lower half, mode and flags in the upper.
     pub(crate) fn join_fanout(&self, id: u16, mode_and_flags: u16) -> io::Result<()> {
         let argument = u32::from(id) | u32::from(mode_and_flags) << 16;

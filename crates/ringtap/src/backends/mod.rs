@@ -2,6 +2,7 @@
 
 mod afpacket;
 mod filter;
+mod packet;
 mod pcap;
 
 use anyhow::{Result, bail};
@@ -20,18 +21,21 @@ pub(crate) enum Backend {
     /// AF_PACKET with a TPACKET_V3 ring: works on every Linux.
     #[default]
     Afpacket,
+    /// A packet socket without a ring (recvmmsg), as a baseline.
+    Packet,
     /// Any libpcap found at run time, or the one that --libpcap names.
     Pcap,
 }
 
 impl Backend {
     /// All, in the order in which they are listed.
-    pub(crate) const ALL: &[Self] = &[Self::Afpacket, Self::Pcap];
+    pub(crate) const ALL: &[Self] = &[Self::Afpacket, Self::Packet, Self::Pcap];
 
     /// As users write it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Afpacket => "afpacket",
+            Self::Packet => "packet",
             Self::Pcap => "pcap",
         }
     }
@@ -40,6 +44,7 @@ impl Backend {
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::Afpacket => "AF_PACKET, TPACKET_V3",
+            Self::Packet => "packet socket without a ring, a baseline",
             Self::Pcap => "libpcap",
         }
     }
@@ -47,7 +52,7 @@ impl Backend {
     /// Whether this machine and this process's privileges allow it.
     pub(crate) fn usable(self) -> Result<(), CaptureError> {
         match self {
-            Self::Afpacket => capture_afpacket::usable(),
+            Self::Afpacket | Self::Packet => capture_afpacket::usable(),
             // libpcap opens packet sockets, like the other.
             Self::Pcap => Libpcap::load(None).and_then(|_| capture_afpacket::usable()),
         }
@@ -57,6 +62,7 @@ impl Backend {
 /// The queues of an interface, of whichever mechanism: one choice at the start, none per frame.
 pub(crate) enum Queues {
     Afpacket(Vec<capture_afpacket::Queue>),
+    Packet(Vec<capture_afpacket::PlainQueue>),
     Pcap(Vec<capture_pcap::LiveQueue>),
 }
 
@@ -83,6 +89,7 @@ pub(crate) fn open_all(capture: &CaptureOptions, filters: &FilterOptions, peek: 
             )?;
             afpacket::open_all(capture, filters, peek)
         }
+        Backend::Packet => packet::open_all(capture, filters, peek),
         Backend::Pcap => pcap::open_all(capture, filters, peek),
     }
 }
@@ -130,6 +137,11 @@ impl Queues {
                 options.queues = queues;
                 Ok(Self::Afpacket(capture_afpacket::open(&options)?))
             }
+            Backend::Packet => {
+                let mut options = capture_afpacket::PlainOptions::new(interface);
+                options.queues = queues;
+                Ok(Self::Packet(capture_afpacket::open_plain(&options)?))
+            }
             Backend::Pcap => {
                 let mut options = capture_pcap::LiveOptions::new(interface);
                 options.queues = queues;
@@ -141,6 +153,7 @@ impl Queues {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Afpacket(queues) => queues.len(),
+            Self::Packet(queues) => queues.len(),
             Self::Pcap(queues) => queues.len(),
         }
     }
@@ -149,6 +162,7 @@ impl Queues {
     pub(crate) fn give(self, taker: &mut impl Take) -> Result<()> {
         match self {
             Self::Afpacket(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
+            Self::Packet(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
             Self::Pcap(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
         }
     }

@@ -110,7 +110,7 @@ options! {
         #[arg(long, value_name = "TIME")]
         block_timeout: Option<Ranged<Millis, 1, 10_000>>,
 
-        /// Octets of the kernel's ring, for pcap [default: 32MiB]
+        /// Octets that frames may take in the kernel, for pcap and packet [default: 32MiB]
         #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
         buffer_size: Option<Ranged<Octets, 65_536, 2_147_483_647>>,
 
