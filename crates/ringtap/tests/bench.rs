@@ -116,3 +116,21 @@ fn who_cannot_take_part_by_a_mistake_is_told() {
     run(&["bench", "drop-rate", "--rates", "x"]).expect(2).says(&["frames per second"]);
     run(&["bench", "expect", "-i", "nosuch0"]).expect(2).says(&["nosuch0", "does not exist"]);
 }
+
+#[test]
+fn every_stage_has_its_time_and_every_frame_is_found_in_the_file() {
+    let (report, _) =
+        bench(&["stages", "--rate", "5000", "--time", "400ms", "--repeats", "1", "--backend", "afpacket"]);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 5);
+    for row in rows {
+        assert_eq!(
+            (&row["error"], &row["sent"], &row["missing"], &row["doubled"]),
+            (&Value::Null, &2000.into(), &0.into(), &0.into())
+        );
+        assert!(row["cpu_seconds_per_million"].as_f64().unwrap() > 0.0);
+    }
+    let last = &rows[4];
+    assert_eq!((&last["stage"], &last["received"]), (&"+ file sink".into(), &2000.into()));
+    assert!(last["latency_us"][0].as_f64().unwrap() > 1.0, "{last}");
+}

@@ -54,6 +54,21 @@ pub(crate) enum Measure {
         #[command(flatten)]
         common: Common,
     },
+    /// CPU time of a frame in each stage - ring, dissect, encode, hand-off, file sink - and the time from the generator to the line in the
+    /// file, with every frame found there again by its number
+    Stages {
+        /// Frames per second; max for as fast as the generator goes
+        #[arg(long, value_name = "RATE", default_value = "100k")]
+        rate: Rate,
+        /// Runs of each stage
+        #[arg(long, value_name = "N", default_value = "3")]
+        repeats: Ranged<Plain, 1, 1000>,
+        /// Length of each run
+        #[arg(long, value_name = "TIME", default_value = "3s")]
+        time: Ranged<Millis, 100, 600_000>,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Receive what `ringtap gen --stream N` sends from another machine, until the streams end, and tell what is missing, doubled,
     /// reordered and late
     Expect {
@@ -82,9 +97,10 @@ impl Measure {
     /// Of those that send and receive on this machine.
     pub(crate) fn common(&self) -> Option<&Common> {
         match self {
-            Self::DropRate { common, .. } | Self::Elapsed { common, .. } | Self::ZeroLoss { common, .. } => {
-                Some(common)
-            }
+            Self::DropRate { common, .. }
+            | Self::Elapsed { common, .. }
+            | Self::ZeroLoss { common, .. }
+            | Self::Stages { common, .. } => Some(common),
             Self::Expect { .. } => None,
         }
     }

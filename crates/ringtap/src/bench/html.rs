@@ -58,6 +58,12 @@ fn plots(report: &Report) -> Vec<(String, Bars)> {
         let bars = measured().map(|row| (row.contestant.clone(), row.rate, thousands(row.rate as u64))).collect();
         return vec![("Highest rate without loss, frames per second".to_owned(), bars)];
     }
+    if report.measure == "stages" {
+        let name = |row: &super::report::Row| format!("{} {}", row.contestant, row.stage.unwrap_or_default());
+        let bars =
+            measured().filter_map(|row| row.stage_ns.map(|ns| (name(row), ns.max(0.0), format!("{ns:.0}")))).collect();
+        return vec![("CPU nanoseconds a frame of each stage".to_owned(), bars)];
+    }
     let mut loads: Vec<String> = Vec::new();
     let mut plots: Vec<(String, Bars)> = Vec::new();
     for row in measured() {

@@ -9,6 +9,7 @@ mod lab;
 mod program;
 mod report;
 mod run;
+mod stages;
 
 use std::fs;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         }
         Measure::Elapsed { packets, repeats, .. } => bench.elapsed(&field, packets, repeats.get()),
         Measure::ZeroLoss { time, resolution, .. } => bench.zero_loss(&field, time.duration(), resolution.0),
+        Measure::Stages { rate, repeats, time, .. } => bench.stages(&field, rate.0, time.duration(), repeats.get()),
         Measure::Expect { .. } => return Ok(()), // dealt with above
     };
     let mut report = report.map_err(Failure::Running)?;

@@ -28,6 +28,9 @@ pub(crate) struct Row {
     pub cpu_seconds_per_million: Option<f64>,
     /// From the stamp to the kernel's time stamp, microseconds: 50, 90, 99, 99.9 percent, longest.
     pub latency_us: Option<[f64; 5]>,
+    /// `stages`: how far frames went, and CPU nanoseconds that the last stage took by itself.
+    pub stage: Option<&'static str>,
+    pub stage_ns: Option<f64>,
     /// `elapsed`: frames, and seconds until they were captured.
     pub packets: Option<u64>,
     pub seconds: Option<f64>,
@@ -63,6 +66,19 @@ impl Report {
     pub(crate) fn headings(&self) -> Vec<&'static str> {
         match self.measure {
             "elapsed" => vec!["contestant", "packets", "seconds", "packets/s"],
+            "stages" => vec![
+                "contestant",
+                "stage",
+                "rate",
+                "sent",
+                "arrived",
+                "missing",
+                "doubled",
+                "ns a frame",
+                "of which the stage",
+                "p50 us",
+                "p99 us",
+            ],
             "zero-loss" => vec!["contestant", "highest rate without loss", "CPU s per M", "p99 us"],
             _ => vec![
                 "contestant",
@@ -92,6 +108,24 @@ impl Report {
                 let packets = row.packets.unwrap_or(0);
                 let rate = thousands((packets as f64 / seconds) as u64);
                 vec![row.contestant.clone(), thousands(packets), format!("{seconds:.6}"), rate]
+            }
+            "stages" => {
+                let at =
+                    |n: usize| row.latency_us.map_or_else(|| "-".to_owned(), |latency| format!("{:.0}", latency[n]));
+                let nanos = |ns: Option<f64>| ns.map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"));
+                vec![
+                    row.contestant.clone(),
+                    row.stage.unwrap_or_default().to_owned(),
+                    thousands(row.rate.round() as u64),
+                    thousands(row.sent),
+                    thousands(row.received),
+                    thousands(row.missing),
+                    thousands(row.doubled),
+                    nanos(row.cpu_seconds_per_million.map(|cpu| cpu * 1e3)),
+                    nanos(row.stage_ns),
+                    at(0),
+                    at(2),
+                ]
             }
             "zero-loss" => vec![row.contestant.clone(), thousands(row.rate as u64), cpu, p99],
             _ => {

@@ -1,5 +1,7 @@
 //! The measurements: a generator, a contestant, and the numbers that tell what is missing.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,12 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use capture::TxQueue;
 use capture_afpacket::{CopyTx, Tx, TxOptions};
-use pktgen::{Addresses, Endpoints, Kind, Limits, MacRange, Pace, Rate, Uniform, highest_without_loss};
+use pktgen::{Addresses, Endpoints, Kind, Limits, MacRange, Pace, Rate, Source, Uniform, highest_without_loss};
 
 use super::args::Common;
 use super::contestant::{Capture, Contestant, Field, Running};
 use super::lab::Lab;
 use super::report::{Report, Row};
+use super::stages::{self, Log, Logged, Measured, Stage};
 use crate::tell;
 
 /// What all measurements need.
@@ -22,6 +25,8 @@ pub(crate) struct Bench<'b> {
     pub stop: &'b AtomicBool,
 }
 
+/// The first source address of the generator: 10.0.0.0, of which frames count on.
+pub(super) const FIRST_ADDRESS: u32 = 0x0a00_0000;
 /// The generator's stream.
 const STREAM: u16 = 1;
 /// After the last frame was sent: for what is still on its way. Programs that use libpcap with its usual timeout are given a block that is
@@ -89,6 +94,34 @@ impl Bench<'_> {
                 best.ok_or_else(|| anyhow!("lost frames at every rate that was tried"))
             };
             report.rows.push(search().unwrap_or_else(|error| failed(contestant, None, &error)));
+        }
+        Ok(report)
+    }
+
+    /// Where the time of a frame goes: each mechanism, each stage.
+    pub(crate) fn stages(&self, field: &Field, rate: Option<f64>, time: Duration, repeats: u64) -> Result<Report> {
+        let mut report = self.report("stages", field);
+        for contestant in &field.present {
+            let Contestant::Ours { backend, .. } = contestant else { continue };
+            let mut before = None;
+            for stage in Stage::ALL {
+                let mut rows = Vec::new();
+                for _ in 0..repeats {
+                    if self.interrupted() {
+                        return Ok(report);
+                    }
+                    let row = stages::measure(self, *backend, stage, rate, time)
+                        .map(|measured| stage_row(contestant, stage, rate, &measured));
+                    let row = row.unwrap_or_else(|error| failed(contestant, rate, &error));
+                    tell(format_args!("{} {}: {}", contestant.name(), stage.name(), one_line(&row)));
+                    rows.push(row);
+                }
+                let Some(row) = medians(&rows) else { continue };
+                let cpu = row.cpu_seconds_per_million.map(|cpu| cpu * 1e3);
+                let own = cpu.map(|cpu| cpu - before.unwrap_or(0.0));
+                before = cpu;
+                report.rows.push(Row { stage: Some(stage.name()), stage_ns: own, ..row });
+            }
         }
         Ok(report)
     }
@@ -178,24 +211,47 @@ impl Bench<'_> {
 
     /// The generator, on the highest core: readers are on the lowest.
     fn send(&self, rate: Option<f64>, time: Option<Duration>, stop: &AtomicBool) -> Result<pktgen::Report> {
+        // Some hundreds of flows, so that several queues have work.
+        let source = Endpoints { ports: 500, port: 1000, ..Endpoints::one(Ipv4Addr::from(FIRST_ADDRESS).into()) };
+        self.send_from(self.source(source)?, rate, time, stop)
+    }
+
+    /// The same, with the numbers of the frames in their addresses, and a log of when they were written.
+    pub(super) fn send_logged(&self, rate: Option<f64>, time: Duration, log: &Log) -> Result<pktgen::Report> {
+        let source =
+            Endpoints { first: Ipv4Addr::from(FIRST_ADDRESS).into(), addresses: 1 << 24, port: 0, ports: 1 << 16 };
+        let source = Logged { source: self.source(source)?, log: Arc::clone(log), last: 0 };
+        self.send_from(source, rate, Some(time), self.stop)
+    }
+
+    fn source(&self, source: Endpoints) -> Result<Uniform> {
+        let addresses = Addresses {
+            source,
+            destination: "10.255.0.1".parse().context("an address")?,
+            source_mac: MacRange::one([2, 0, 0, 0, 0, 1]),
+            destination_mac: MacRange::one([0xff; 6]),
+        };
+        Ok(Uniform::new(addresses, Kind::Udp, None, self.common.length.get() as usize, true)?)
+    }
+
+    fn send_from(
+        &self,
+        source: impl Source + Send,
+        rate: Option<f64>,
+        time: Option<Duration>,
+        stop: &AtomicBool,
+    ) -> Result<pktgen::Report> {
         let end = &self.lab.sender;
         let options = TxOptions { slot_size: 16_384, ..TxOptions::new(&end.interface) };
-        let length = self.common.length.get() as usize;
         end.inside(|| {
             crate::session::pin_to(usize::MAX);
             let driver =
                 netdev::interfaces::list()?.into_iter().find(|i| i.name == end.interface).and_then(|i| i.driver);
             // See `generate`: copies are the faster way into a veth pair.
             if driver.as_deref() == Some("veth") {
-                send_by(
-                    CopyTx::open(&TxOptions { slot_size: 16_384.min(options.slot_size), ..options })?,
-                    length,
-                    rate,
-                    time,
-                    stop,
-                )
+                send_by(CopyTx::open(&options)?, source, rate, time, stop)
             } else {
-                send_by(Tx::open(&options)?, length, rate, time, stop)
+                send_by(Tx::open(&options)?, source, rate, time, stop)
             }
         })?
     }
@@ -203,26 +259,37 @@ impl Bench<'_> {
 
 fn send_by<T: TxQueue>(
     mut tx: T,
-    length: usize,
+    mut source: impl Source,
     rate: Option<f64>,
     time: Option<Duration>,
     stop: &AtomicBool,
 ) -> Result<pktgen::Report> {
-    let one = |text: &str| text.parse().map(Endpoints::one).context("an address");
-    let addresses = Addresses {
-        // Some hundreds of flows, so that several queues have work.
-        source: Endpoints { ports: 500, ..one("10.0.0.1")? },
-        destination: one("10.1.0.1")?,
-        source_mac: MacRange::one([2, 0, 0, 0, 0, 1]),
-        destination_mac: MacRange::one([0xff; 6]),
-    };
-    let mut source = Uniform::new(addresses, Kind::Udp, None, length, true)?;
     // At a rate the same number of frames in every run; the time only ends one that cannot keep up.
     let count = rate.zip(time).map(|(rate, time)| (rate * time.as_secs_f64()).round().max(1.0) as u64);
     let duration = time.map(|time| if count.is_some() { time * 2 + Duration::from_secs(1) } else { time });
     let limits = Limits { count, duration };
     let pace = Pace { rate, ..Pace::default() };
     Ok(pktgen::generate(&mut tx, &mut source, pace, limits, Some(STREAM), stop, |_| {})?)
+}
+
+fn stage_row(contestant: &Contestant, stage: Stage, rate: Option<f64>, measured: &Measured) -> Row {
+    let missing = measured.sent.saturating_sub(measured.arrived);
+    Row {
+        contestant: contestant.name().to_owned(),
+        stage: Some(stage.name()),
+        rate_wanted: rate,
+        rate: measured.rate,
+        runs: 1,
+        sent: measured.sent,
+        received: measured.arrived,
+        missing,
+        missing_percent: missing as f64 * 100.0 / measured.sent.max(1) as f64,
+        doubled: measured.doubled,
+        cpu_seconds_per_million: (measured.frames > 0)
+            .then(|| measured.cpu.as_secs_f64() * 1e6 / measured.frames as f64),
+        latency_us: measured.latency_us,
+        ..Row::default()
+    }
 }
 
 fn failed(contestant: &Contestant, rate: Option<f64>, error: &anyhow::Error) -> Row {
