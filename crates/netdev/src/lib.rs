@@ -12,9 +12,11 @@ mod loss;
 mod promiscuous;
 mod sys;
 mod watch;
+mod xdp;
 
 pub use device::{Device, Sight, link_type_of};
 pub use follow::Follow;
 pub use loss::NicLoss;
 pub use promiscuous::Promiscuous;
 pub use watch::{Change, Link, Watch};
+pub use xdp::{XdpProgram, takes_tags_out, xdp_program};
