@@ -142,6 +142,11 @@ impl Code {
         }
     }
 
+    /// Whether some jump leads to the label: the verifier refuses what nothing leads to.
+    pub(crate) fn is_reached(&self, label: Label) -> bool {
+        self.jumps.iter().any(|&(_, to)| to == label)
+    }
+
     pub(crate) fn calculate(&mut self, size: Size, operation: Arithmetic, to: Register, by: Operand) {
         let class = if size == Size::Half { ALU32 } else { ALU64 };
         match by {

@@ -115,6 +115,15 @@ impl Attachment {
     }
 }
 
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // Closing the link does the same, but not while a child between fork and exec has it open too.
+        if let Err(error) = bpf::detach(self.link.as_fd()) {
+            tracing::debug!(%error, "the XDP program goes when its link is closed");
+        }
+    }
+}
+
 fn load(options: &Options, map: &OwnedFd) -> Result<(OwnedFd, bool), CaptureError> {
     let make = |frags| {
         program::assemble(map.as_raw_fd().unsigned_abs(), options.filter.as_ref(), options.host, frags)

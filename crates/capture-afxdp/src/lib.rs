@@ -27,7 +27,7 @@
 //! too large for a chunk where the kernel knows no frames of several buffers. In zero-copy mode the NIC itself finds no chunk, and the
 //! frame is in its counters (`nic_dropped`).
 //!
-//! Needs Linux 5.4; 5.18 for frames of several buffers in the program, 6.6 in the socket. `CAP_NET_RAW` for the socket, `CAP_NET_ADMIN` and `CAP_BPF` for
+//! Needs Linux 5.9 (links of XDP); 5.18 for frames of several buffers in the program, 6.6 in the socket. `CAP_NET_RAW` for the socket, `CAP_NET_ADMIN` and `CAP_BPF` for
 //! the program. Knows `capture` and `netdev` and nothing else of the project.
 //!
 //! # Tests

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use capture::CaptureError;
 use netdev::Device;
@@ -75,7 +76,7 @@ impl Port {
             .map_err(|e| CaptureError::system(format!("taking the socket of queue {queue} out of the XDP map"), e))?;
         if !socket::wait_for_receive_paths() {
             // A driver's poll that has the socket still in its hands is over long before.
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
@@ -128,7 +129,7 @@ pub(crate) fn memory_refused(memory: &Memory, error: io::Error) -> CaptureError 
 /// Where the rings lie.
 pub(crate) fn layout(socket: &XdpSocket) -> Result<libc::xdp_mmap_offsets, CaptureError> {
     socket.layout().map_err(|e| match e.raw_os_error() {
-        Some(libc::EPROTONOSUPPORT) => CaptureError::Unsupported("AF_XDP needs Linux 5.4 or newer here".into()),
+        Some(libc::EPROTONOSUPPORT) => CaptureError::Unsupported("AF_XDP needs Linux 5.9 or newer here".into()),
         _ => CaptureError::system("reading XDP_MMAP_OFFSETS", e),
     })
 }
@@ -162,7 +163,7 @@ pub(crate) fn bind(
 ) -> Result<Binding, CaptureError> {
     let mut last = None;
     for &way in ways {
-        match socket.bind(device.index, queue, way) {
+        match patiently(|| socket.bind(device.index, queue, way)) {
             Ok(()) => {
                 let zero_copy = socket.is_zero_copy().unwrap_or(way.zero_copy);
                 return Ok(Binding { zero_copy, ..way });
@@ -185,6 +186,17 @@ pub(crate) fn bind(
         Some((_, error)) => CaptureError::on_interface(name, format!("binding to queue {queue} of {name}"), error),
         None => CaptureError::Unsupported(format!("there is no way to bind to queue {queue} of {name}")),
     })
+}
+
+/// Tries again for a while if the queue is busy: the kernel takes a closed socket apart later, and a child between fork and exec keeps it.
+fn patiently(attempt: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..25 {
+        match attempt() {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(Duration::from_millis(20)),
+            other => return other,
+        }
+    }
+    attempt()
 }
 
 #[cfg(test)]

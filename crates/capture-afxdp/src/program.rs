@@ -37,15 +37,20 @@ pub(crate) fn assemble(
     translate::filter(&mut code, filter, frags, accept, reject).map_err(|e| {
         CaptureError::Unsupported(format!("the filter cannot run as an XDP program: instruction {} {}", e.at, e.reason))
     })?;
-    code.bind(accept);
-    translate::context(&mut code, Register::R1);
-    redirect(&mut code, map);
-    code.bind(reject);
-    if host {
-        code.set(Register::R0, PASS);
-        code.exit();
-    } else {
-        drop_if_ours(&mut code, map);
+    // A filter may take all frames, or none.
+    if code.is_reached(accept) {
+        code.bind(accept);
+        translate::context(&mut code, Register::R1);
+        redirect(&mut code, map);
+    }
+    if code.is_reached(reject) {
+        code.bind(reject);
+        if host {
+            code.set(Register::R0, PASS);
+            code.exit();
+        } else {
+            drop_if_ours(&mut code, map);
+        }
     }
     code.finish().map_err(|_| too_long())
 }
@@ -79,4 +84,38 @@ fn drop_if_ours(code: &mut Code, map: u32) {
     code.bind(foreign);
     code.set(Register::R0, PASS);
     code.exit();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use capture::BpfInstruction;
+
+    use super::*;
+    use crate::sys::bpf;
+
+    /// What becomes of a frame on a queue for which the map has no socket.
+    fn foreign(filter: Option<&[(u16, u32)]>, host: bool, frags: bool) -> u32 {
+        let map = bpf::socket_map(4).unwrap();
+        let filter = filter.map(|code| {
+            let code = code.iter().map(|&(code, k)| BpfInstruction { code, jt: 0, jf: 0, k }).collect();
+            FilterProgram::new(code).unwrap()
+        });
+        let program = assemble(map.as_raw_fd().unsigned_abs(), filter.as_ref(), host, frags).unwrap();
+        let program = bpf::load(&program, frags).unwrap();
+        bpf::try_out(&program, &[0; 60]).unwrap()
+    }
+
+    #[test]
+    fn frames_of_queues_that_are_not_taken_go_on_to_the_host() {
+        for frags in [false, true] {
+            for host in [false, true] {
+                assert_eq!(foreign(None, host, frags), PASS);
+                assert_eq!(foreign(Some(&[(0x06, 1)]), host, frags), PASS, "all taken");
+                assert_eq!(foreign(Some(&[(0x06, 0)]), host, frags), PASS, "none taken");
+                assert_eq!(foreign(Some(&[(0x20, 0), (0x16, 0)]), host, frags), PASS, "some taken");
+            }
+        }
+    }
 }

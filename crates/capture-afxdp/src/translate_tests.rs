@@ -46,7 +46,7 @@ const EXPRESSIONS: &[&str] = &[
     "ip[2:2] / ip[8] > 3",
     "ip[1] << ip[8] != 0",
     "len & 1 = 0 and ip[9] * 2 = 34",
-    "-ip[8] = 0xffffffc0",
+    "0 - ip[8] = 0xffffffc0",
     "ether[60000] = 1",
     "ether[33000:4] != 0",
     "ether[5000] = 0x5a",
@@ -69,9 +69,11 @@ fn load(program: &FilterProgram, frags: bool) -> Result<OwnedFd, String> {
     let (accept, reject) = (code.label(), code.label());
     filter(&mut code, program, frags, accept, reject).map_err(|e| format!("{e:?}"))?;
     for (label, result) in [(accept, 1), (reject, 0)] {
-        code.bind(label);
-        code.set(Register::R0, result);
-        code.exit();
+        if code.is_reached(label) {
+            code.bind(label);
+            code.set(Register::R0, result);
+            code.exit();
+        }
     }
     let code = code.finish().map_err(|e| format!("{e:?}"))?;
     bpf::load(&code, frags).map_err(|e| e.to_string())
@@ -130,7 +132,7 @@ fn expressions_take_the_same_frames_as_the_interpreter() {
 
 #[test]
 fn a_long_filter_is_taken() {
-    let expression: Vec<String> = (1..200).map(|n| format!("host 10.0.{n}.7 or port {}", 1000 + n)).collect();
+    let expression: Vec<String> = (1..80).map(|n| format!("host 10.0.{n}.7 or port {}", 1000 + n)).collect();
     let program = compile(&expression.join(" or "));
     assert!(program.instructions().len() > 1000, "{}", program.instructions().len());
     let fd = load(&program, true).unwrap();
@@ -182,7 +184,7 @@ fn any_instruction() -> impl Strategy<Value = BpfInstruction> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
 
     /// Programs that no compiler would write: what the translator takes, the verifier takes, and it means the same.
     #[test]
@@ -196,7 +198,7 @@ proptest! {
         body.extend([0, 1, 0, 1, 0, 1, 1].map(|k| BpfInstruction { code: 6, jt: 0, jf: 0, k }));
         let program = FilterProgram::new(body).unwrap();
         let judge = Filter::new(&program).unwrap();
-        let fd = load(&program, frags).map_err(|e| TestCaseError::fail(e))?;
+        let fd = load(&program, frags).map_err(TestCaseError::fail)?;
         let got = bpf::try_out(&fd, &data).unwrap();
         prop_assert_eq!(got == 1, judge.matches(&data, data.len() as u32));
     }

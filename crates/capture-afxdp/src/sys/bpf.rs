@@ -14,6 +14,7 @@ const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_MAP_TYPE_XSKMAP: u32 = 17;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
@@ -204,6 +205,12 @@ pub(crate) fn attach(program: BorrowedFd<'_>, interface: i32, hook: Hook) -> io:
     };
     // SAFETY: takes numbers only.
     unsafe { call(BPF_LINK_CREATE, attributes) }.and_then(owned)
+}
+
+/// Takes the program off the interface now, whoever else may have the link open.
+pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes a number only.
+    unsafe { call(BPF_LINK_DETACH, number(link)) }.map(drop)
 }
 
 /// The interface that a link of XDP is on: `None` once that was deleted, or somebody detached the link.

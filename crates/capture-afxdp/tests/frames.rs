@@ -1,0 +1,124 @@
+//! Frames of several buffers, and an account that is exact while the reader is slow.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use capture::{Count, Readiness, RxBatch, RxQueue};
+use capture_afxdp::Attach;
+use common::{VethLab, compile, finish, open_on, single};
+use testkit::net::VethOptions;
+use testkit::send::{FrameShape, number_of, numbered};
+
+const BOTH: [Attach; 2] = [Attach::Native, Attach::Generic];
+
+fn frames(lengths: &[usize], count: usize) -> Vec<Vec<u8>> {
+    let shape = |n: usize| FrameShape { length: lengths[n % lengths.len()], ..FrameShape::default() };
+    (0..count).map(|n| numbered(&shape(n), n as u64)).collect()
+}
+
+#[test]
+fn jumbo_frames_are_whole() {
+    for attach in BOTH {
+        for frame_size in [2048, 4096] {
+            for snaplen in [65_535, 4000, 256] {
+                let lab = VethLab::new(&VethOptions { mtu: 9000, ..VethOptions::default() });
+                let queue = single(open_on(&lab, attach, |o| (o.frame_size, o.snaplen) = (frame_size, snaplen)));
+                let sent = frames(&[9014, 60, 1792, 1793, 3840, 3841, 5000, 9013, 1514], 500);
+                lab.send(&sent);
+                let harvest = lab.b.enter(|| finish(queue));
+                harvest.assert_closed();
+                assert_eq!(harvest.frames.len(), 500, "{attach:?}, {frame_size}, {snaplen}: {:?}", harvest.stats);
+                assert_eq!(harvest.stats.super_frames, 0);
+                for (frame, sent) in harvest.frames.iter().zip(&sent) {
+                    assert_eq!(frame.wire_len as usize, sent.len());
+                    assert_eq!(frame.data, sent[..sent.len().min(snaplen as usize)], "{attach:?}, {frame_size}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_filter_sees_all_of_a_jumbo_frame() {
+    for attach in BOTH {
+        let lab = VethLab::new(&VethOptions { mtu: 9000, ..VethOptions::default() });
+        // The octet lies in the last buffer; the length is that of the whole frame.
+        let filter = compile("ether[8500] = 0xa5 and len > 8900");
+        let queue = single(open_on(&lab, attach, |o| o.filter = Some(filter)));
+        lab.send(&frames(&[9000, 60, 8800, 5000], 100));
+        let harvest = lab.b.enter(|| finish(queue));
+        harvest.assert_closed();
+        assert_eq!(harvest.numbers(), (0..100).step_by(4).collect::<Vec<_>>(), "{attach:?}");
+    }
+}
+
+/// A reader that sleeps between batches, while more comes than the ring holds: whatever the moment, nothing is missing that is not counted.
+#[test]
+fn a_slow_reader_loses_exactly_what_is_counted() {
+    for (attach, mtu, lengths) in [
+        (Attach::Native, 1500, &[60, 1514][..]),
+        (Attach::Generic, 1500, &[60, 1514]),
+        (Attach::Native, 9000, &[9014, 60, 5000]),
+        (Attach::Generic, 9000, &[9014, 60, 5000]),
+    ] {
+        let lab = Arc::new(VethLab::new(&VethOptions { mtu, ..VethOptions::default() }));
+        let mut queue = single(open_on(&lab, attach, |o| o.frame_count = 256));
+        let sent = Arc::new(AtomicBool::new(false));
+        let reader = {
+            let (lab, sent) = (Arc::clone(&lab), Arc::clone(&sent));
+            thread::spawn(move || {
+                lab.b.enter(|| {
+                    let mut numbers = Vec::new();
+                    loop {
+                        let over = sent.load(Ordering::Acquire);
+                        if over {
+                            queue.stop().unwrap();
+                        }
+                        while let Some(mut batch) = queue.next_batch().unwrap() {
+                            numbers.extend(batch.frames().filter_map(|f| number_of(f.data)));
+                            let stats = batch.stats().unwrap();
+                            assert!(
+                                stats.offered.exact() >= Some(stats.received + stats.ring_dropped.exact().unwrap())
+                            );
+                            thread::sleep(Duration::from_millis(2));
+                        }
+                        if queue.wait(Duration::from_millis(20)).unwrap() == Readiness::Ended {
+                            return (numbers, queue.stats().unwrap());
+                        }
+                    }
+                })
+            })
+        };
+        let all = frames(lengths, 20_000);
+        for some in all.chunks(500) {
+            lab.send(some);
+        }
+        sent.store(true, Ordering::Release);
+        let (numbers, stats) = reader.join().unwrap();
+        let missing = all.len() - numbers.len();
+        assert!(missing > 0 && !numbers.is_empty(), "{attach:?}: {missing}");
+        assert!(numbers.is_sorted());
+        assert_eq!(stats.received as usize, numbers.len());
+        assert_eq!(stats.ring_dropped, Count::Exact(missing as u64), "{attach:?}, {mtu}: {stats:?}");
+        assert_eq!(stats.offered, Count::Exact(all.len() as u64));
+    }
+}
+
+#[test]
+fn memory_of_huge_pages_if_there_are_some() {
+    // One more than is in use; given back as it was.
+    const FILE: &str = "/proc/sys/vm/nr_hugepages";
+    let before = std::fs::read_to_string(FILE).unwrap();
+    std::fs::write(FILE, (before.trim().parse::<u64>().unwrap() + 2).to_string()).unwrap();
+    let lab = VethLab::new(&VethOptions::default());
+    let queue = single(open_on(&lab, Attach::Auto, |o| (o.huge_pages, o.frame_count) = (true, 512)));
+    assert_eq!(queue.is_zero_copy(), Some(false));
+    lab.send(&frames(&[60, 1514], 300));
+    let harvest = lab.b.enter(|| finish(queue));
+    std::fs::write(FILE, before.trim()).unwrap();
+    assert_eq!(harvest.numbers().len(), 300);
+}
