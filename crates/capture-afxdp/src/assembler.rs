@@ -3,7 +3,7 @@
 //! Holds the encoding (Documentation/bpf/standardization/instruction-set.rst of the kernel) as far as it is used here. Jumps lead
 //! forward only; that their targets exist and are in reach is checked at the end.
 
-use crate::sys::bpf::Instruction;
+use crate::sys::bpf::{Instruction, registers};
 
 /// A register. `R1` to `R5` are arguments and lost in a call, `R0` is its result, `R6` to `R9` are kept, `R10` is the end of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ const EXIT: u8 = 0x95;
 impl Code {
     fn push(&mut self, code: u8, to: u8, from: u8, offset: i16, immediate: u32) {
         let immediate = immediate.cast_signed();
-        self.instructions.push(Instruction { code, registers: to | from << 4, offset, immediate });
+        self.instructions.push(Instruction { code, registers: registers(to, from), offset, immediate });
     }
 
     /// A place that is not known yet.
@@ -243,15 +243,20 @@ mod tests {
         code.bind(end);
         code.exit();
         let octets: Vec<_> = code.finish().unwrap();
-        let instruction = |code, registers, offset, immediate| Instruction { code, registers, offset, immediate };
+        let instruction = |code, (to, from), offset, immediate| Instruction {
+            code,
+            registers: registers(to, from),
+            offset,
+            immediate,
+        };
         assert_eq!(
             octets,
             [
-                instruction(0x61, 0x12, 16, 0),
-                instruction(0x56, 0x06, 2, 7),
-                instruction(0x18, 0x11, 0, 5),
-                instruction(0, 0, 0, 0),
-                instruction(0x95, 0, 0, 0),
+                instruction(0x61, (2, 1), 16, 0),
+                instruction(0x56, (6, 0), 2, 7),
+                instruction(0x18, (1, 1), 0, 5),
+                instruction(0, (0, 0), 0, 0),
+                instruction(0x95, (0, 0), 0, 0),
             ]
         );
     }

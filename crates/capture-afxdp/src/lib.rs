@@ -15,7 +15,8 @@
 //! | `host = true` | captured | to the host | to the host |
 //!
 //! Only received frames are seen, as they are before the stack: not those that this machine sends, and not yet merged by GRO if the program is
-//! in the driver. In generic mode the frames come after GRO, and VLAN tags that the NIC took out are lost with both modes (there is a
+//! in the driver. In generic mode the frames come after GRO; those of a device that does not tell the stack by which queue they came (veth) are
+//! all of queue 0. And VLAN tags that the NIC took out are lost with both modes (there is a
 //! warning, and `ethtool -K eth0 rxvlan off` helps). A filter has to be compiled without a live handle (`Libpcap::compile`).
 //!
 //! On veth the driver mode needs nothing special: attaching the program makes the pair deliver by NAPI, and turns the other end's

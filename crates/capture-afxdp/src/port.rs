@@ -38,8 +38,9 @@ impl Port {
     pub(crate) fn prepare(plan: &Plan, device: &Device, mtu: u32, queue: u32) -> Result<Self, CaptureError> {
         let Options { frame_count, frame_size, huge_pages, snaplen, .. } = plan.options;
         let name = &plan.options.interface;
-        let attachment = plan.attach(device)?;
+        // Before the program: what is missing is said with all that is needed.
         let socket = open_socket()?;
+        let attachment = plan.attach(device)?;
         let umem = memory(frame_count, frame_size, huge_pages)?;
         socket.register(&umem, frame_size).map_err(|e| memory_refused(&umem, e))?;
         let rings = |e| CaptureError::system(format!("making rings of {frame_count} entries"), e);

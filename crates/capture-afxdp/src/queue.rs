@@ -288,3 +288,6 @@ impl<'b> Iterator for Frames<'b> {
         (0, Some(self.cursor.frames_left()))
     }
 }
+
+#[cfg(test)]
+mod tests;

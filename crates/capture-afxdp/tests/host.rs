@@ -15,7 +15,7 @@ use testkit::send::{FrameShape, numbered};
 const BOTH: [Attach; 2] = [Attach::Native, Attach::Generic];
 
 fn with_addresses() -> VethLab {
-    let addresses = Some(("10.77.0.1".parse().unwrap(), "10.77.0.2".parse().unwrap()));
+    let addresses = Some(([10, 77, 0, 1].into(), [10, 77, 0, 2].into()));
     VethLab::new(&VethOptions { addresses, ..VethOptions::default() })
 }
 
@@ -23,7 +23,7 @@ fn with_addresses() -> VethLab {
 fn answers(from: &NetNs) -> bool {
     let mut command = Command::new("ping");
     command.args(["-c", "2", "-i", "0.2", "-W", "1", "10.77.0.2"]).stdin(Stdio::null()).stdout(Stdio::null());
-    from.spawn(command).wait().unwrap().success()
+    from.spawn(command).wait().expect("ping ends").success()
 }
 
 fn twenty() -> Vec<Vec<u8>> {
@@ -80,7 +80,11 @@ fn queues_that_are_not_taken_belong_to_the_host() {
             let ours = all.len();
             all.append(&mut on_the_host());
             all.sort_unstable();
-            assert!(ours > 100 && ours < 900, "{ours}");
+            match attach {
+                // veth does not tell the stack which queue a frame came by, and the generic program takes it for queue 0.
+                Attach::Generic => assert_eq!(ours, 0),
+                _ => assert!(ours > 100 && ours < 900, "{ours}"),
+            }
             assert!(all.into_iter().eq(0..1000), "{attach:?}: each frame once");
         }
     }
@@ -90,8 +94,8 @@ fn queues_that_are_not_taken_belong_to_the_host() {
 fn capture_on_the_host(lab: &VethLab) -> impl FnMut() -> Vec<u64> {
     let mut options = capture_afpacket::Options::new(VethLab::INTERFACE);
     options.direction = capture::CaptureDirection::In;
-    let mut queues = lab.b.enter(|| capture_afpacket::open(&options).unwrap());
-    move || finish(queues.pop().unwrap()).numbers()
+    let mut queues = lab.b.enter(|| capture_afpacket::open(&options).expect("the interface can be opened"));
+    move || finish(queues.pop().expect("there is one")).numbers()
 }
 
 #[test]

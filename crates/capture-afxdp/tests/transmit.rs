@@ -11,7 +11,8 @@ use testkit::send::{FrameShape, numbered};
 fn receiver(lab: &VethLab) -> capture_afpacket::Queue {
     let mut options = capture_afpacket::Options::new(VethLab::INTERFACE);
     options.snaplen = 16_384;
-    lab.b.enter(|| capture_afpacket::open(&options).unwrap().pop().unwrap())
+    let mut queues = lab.b.enter(|| capture_afpacket::open(&options).expect("the interface can be opened"));
+    queues.pop().expect("there is one")
 }
 
 fn options(change: impl FnOnce(&mut TxOptions)) -> TxOptions {

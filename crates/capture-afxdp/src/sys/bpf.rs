@@ -29,14 +29,18 @@ const NAME: [u8; 16] = *b"ringtap\0\0\0\0\0\0\0\0\0";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Instruction {
     pub(crate) code: u8,
-    /// Destination in the lower half, source in the upper: the order of `__u8 dst_reg:4, src_reg:4` on little-endian machines.
+    /// See [`registers`].
     pub(crate) registers: u8,
     pub(crate) offset: i16,
     pub(crate) immediate: i32,
 }
 
 const _: () = assert!(size_of::<Instruction>() == 8, "bpf_insn is not the kernel's");
-const _: () = assert!(cfg!(target_endian = "little"), "bit fields of bpf_insn lie the other way round on this machine");
+
+/// `__u8 dst_reg:4, src_reg:4`: the compiler of the kernel puts the first into the lower half on little-endian machines.
+pub(crate) const fn registers(destination: u8, source: u8) -> u8 {
+    if cfg!(target_endian = "little") { destination | source << 4 } else { source | destination << 4 }
+}
 
 // The members of `union bpf_attr`, as far as they are used: the kernel takes what is not given as zero.
 

@@ -1,0 +1,41 @@
+//! What the kernel's counters mean: measured, since the documentation does not say. Needs root.
+
+use testkit::conformance::VethLab;
+use testkit::net::VethOptions;
+use testkit::send::{FrameShape, numbered};
+
+use super::*;
+use crate::options::{Attach, Options};
+
+/// Frames of `length` octets come to a queue of 64 chunks of 2048 octets that nobody reads.
+fn flood(attach: Attach, length: usize, count: u64) -> (libc::xdp_statistics, u64) {
+    let mtu = 9000;
+    let lab = VethLab::new(&VethOptions { mtu, ..VethOptions::default() });
+    let mut options = Options::new(VethLab::INTERFACE);
+    (options.attach, options.frame_count, options.frame_size) = (attach, 64, 2048);
+    let mut queue = lab.b.enter(|| crate::open(&options).unwrap().pop().unwrap());
+    let shape = FrameShape { length, ..FrameShape::default() };
+    lab.send(&(0..count).map(|n| numbered(&shape, n)).collect::<Vec<_>>());
+    let pending = queue.port.as_ref().unwrap().memory.pending();
+    queue.stop().unwrap();
+    (queue.port.as_ref().unwrap().socket.statistics().unwrap(), pending)
+}
+
+#[test]
+fn a_frame_without_a_chunk_counts_once_as_dropped_and_once_as_an_empty_fill_ring() {
+    for attach in [Attach::Native, Attach::Generic] {
+        let (stats, pending) = flood(attach, 60, 200);
+        assert_eq!((pending, stats.rx_dropped, stats.rx_ring_full), (64, 136, 0), "{attach:?}");
+        assert_eq!(stats.rx_fill_ring_empty_descs, 136, "the same frames: not to be added");
+        assert_eq!(stats.rx_invalid_descs, 0);
+    }
+}
+
+#[test]
+fn a_frame_of_several_buffers_counts_once_too() {
+    for attach in [Attach::Native, Attach::Generic] {
+        // Five chunks each, of 1792 octets: twelve fit, and then four chunks are left.
+        let (stats, pending) = flood(attach, 8000, 100);
+        assert_eq!((pending, stats.rx_dropped, stats.rx_ring_full), (12, 88, 0), "{attach:?}");
+    }
+}
