@@ -1,11 +1,13 @@
-//! What the kernel's counters mean: measured, since the documentation does not say. Needs root.
+//! What the kernel's counters mean, and what XDP sees of tags: measured, since the documentation does not say. Needs root.
 
-use testkit::conformance::VethLab;
+use netdev::Device;
+use testkit::conformance::{VethLab, finish};
 use testkit::net::VethOptions;
 use testkit::send::{FrameShape, numbered};
 
 use super::*;
 use crate::options::{Attach, Options};
+use crate::sys::bpf;
 
 /// Frames of `length` octets come to a queue of 64 chunks of 2048 octets that nobody reads.
 fn flood(attach: Attach, length: usize, count: u64) -> (libc::xdp_statistics, u64) {
@@ -37,5 +39,27 @@ fn a_frame_of_several_buffers_counts_once_too() {
         // Five chunks each, of 1792 octets: twelve fit, and then four chunks are left.
         let (stats, pending) = flood(attach, 8000, 100);
         assert_eq!((pending, stats.rx_dropped, stats.rx_ring_full), (12, 88, 0), "{attach:?}");
+    }
+}
+
+/// A tag that travels beside the frame, as NICs with rx-vlan-offload tell it. veth hands a frame over so if it may (tx-vlan-offload of the other end).
+#[test]
+fn a_tag_beside_the_frame_is_lost_and_one_inside_is_not() {
+    for attach in [Attach::Native, Attach::Generic] {
+        for offload in ["on", "off"] {
+            let lab = VethLab::new(&VethOptions::default());
+            lab.a.run("ethtool", &["-K", "a0", "txvlan", offload]);
+            let _tags = lab.a.enter(|| bpf::push_tags(Device::find("a0").unwrap().index).unwrap());
+            let mut options = Options::new(VethLab::INTERFACE);
+            options.attach = attach;
+            let queue = lab.b.enter(|| crate::open(&options).unwrap().pop().unwrap());
+            let shape = FrameShape { length: 80, ..FrameShape::default() };
+            lab.send(&[numbered(&shape, 3)]);
+            let harvest = lab.b.enter(|| finish(queue));
+            let tag = (offload == "off").then_some((0x8100, 100));
+            let frames: Vec<_> = harvest.frames.iter().map(|f| (&f.data, f.vlan)).collect();
+            let expected = numbered(&FrameShape { tag, ..shape }, 3);
+            assert_eq!(frames, [(&expected, None)], "{attach:?}, offload {offload}");
+        }
     }
 }

@@ -182,8 +182,12 @@ pub(crate) fn load(program: &[Instruction], frags: bool) -> io::Result<OwnedFd> 
 }
 
 fn load_with(program: &[Instruction], frags: bool, log: &mut [u8]) -> io::Result<OwnedFd> {
+    load_as(BPF_PROG_TYPE_XDP, program, frags, log)
+}
+
+fn load_as(prog_type: u32, program: &[Instruction], frags: bool, log: &mut [u8]) -> io::Result<OwnedFd> {
     let attributes = ProgLoad {
-        prog_type: BPF_PROG_TYPE_XDP,
+        prog_type,
         insn_cnt: u32::try_from(program.len()).map_err(io::Error::other)?,
         insns: program.as_ptr().addr() as u64,
         // What the kernel understands of "MIT OR Apache-2.0"; nothing here asks for a helper that is for the GPL only.
@@ -258,6 +262,32 @@ pub(crate) fn try_out(program: &OwnedFd, frame: &[u8]) -> io::Result<u32> {
     // SAFETY: the frame lives through the call, its size is given, and the kernel only reads it; it writes to `attributes`.
     let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(attributes.retval) }
+}
+
+/// Every frame that the interface sends gets the tag 0x8100, 100 beside it (`bpf_skb_vlan_push`, Linux 6.6), until the link is closed.
+#[cfg(test)]
+pub(crate) fn push_tags(interface: i32) -> io::Result<OwnedFd> {
+    use std::os::fd::AsFd;
+
+    const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+    const BPF_TCX_EGRESS: u32 = 47;
+    let instruction = |code, to, immediate| Instruction { code, registers: registers(to, 0), offset: 0, immediate };
+    let program = [
+        instruction(0xb7, 2, i32::from(0x8100_u16.to_be())),
+        instruction(0xb7, 3, 100),
+        instruction(0x85, 0, 18),
+        instruction(0xb7, 0, 0),
+        instruction(0x95, 0, 0),
+    ];
+    let program = load_as(BPF_PROG_TYPE_SCHED_CLS, &program, false, &mut [])?;
+    let attributes = LinkCreate {
+        prog_fd: number(program.as_fd()),
+        target_ifindex: interface.cast_unsigned(),
+        attach_type: BPF_TCX_EGRESS,
+        flags: 0,
+    };
+    // SAFETY: takes numbers only.
+    unsafe { call(BPF_LINK_CREATE, attributes) }.and_then(owned)
 }
 
 fn number(fd: BorrowedFd<'_>) -> u32 {
