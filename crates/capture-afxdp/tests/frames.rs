@@ -108,17 +108,33 @@ fn a_slow_reader_loses_exactly_what_is_counted() {
     }
 }
 
-#[test]
-fn memory_of_huge_pages_if_there_are_some() {
-    // One more than is in use; given back as it was.
+/// Huge pages set aside, given back as they were.
+struct HugePages(String);
+
+impl HugePages {
     const FILE: &str = "/proc/sys/vm/nr_hugepages";
-    let before = std::fs::read_to_string(FILE).unwrap();
-    std::fs::write(FILE, (before.trim().parse::<u64>().unwrap() + 2).to_string()).unwrap();
+
+    fn more(count: u64) -> Self {
+        let before = std::fs::read_to_string(Self::FILE).expect("the kernel has huge pages").trim().to_owned();
+        let wanted = before.parse::<u64>().expect("a number") + count;
+        std::fs::write(Self::FILE, wanted.to_string()).expect("the number can be changed");
+        Self(before)
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::FILE, &self.0);
+    }
+}
+
+#[test]
+fn memory_may_be_of_huge_pages() {
+    let _pages = HugePages::more(1);
     let lab = VethLab::new(&VethOptions::default());
     let queue = single(open_on(&lab, Attach::Auto, |o| (o.huge_pages, o.frame_count) = (true, 512)));
     assert_eq!(queue.is_zero_copy(), Some(false));
     lab.send(&frames(&[60, 1514], 300));
     let harvest = lab.b.enter(|| finish(queue));
-    std::fs::write(FILE, before.trim()).unwrap();
     assert_eq!(harvest.numbers().len(), 300);
 }
