@@ -19,6 +19,9 @@
 //! all of queue 0. And VLAN tags that the NIC took out are lost with both modes (there is a
 //! warning, and `ethtool -K eth0 rxvlan off` helps). A filter has to be compiled without a live handle (`Libpcap::compile`).
 //!
+//! Attaching a program may make a driver set its rings up anew: the link can be away for a moment at start and end. Each queue has 32 MiB of
+//! memory that cannot be swapped, unless [`Options::frame_count`] says something else.
+//!
 //! On veth the driver mode needs nothing special: attaching the program makes the pair deliver by NAPI, and turns the other end's
 //! segmentation offload off.
 //!

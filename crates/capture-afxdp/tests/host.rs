@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capture::{CaptureError, RxQueue};
+use capture::{CaptureDirection, CaptureError, RxQueue};
 use capture_afxdp::{Attach, Options, Queues, open, usable};
 use common::{VethLab, compile, finish, has_program, open_on, single, try_open};
 use testkit::net::{NetNs, VethOptions};
@@ -96,6 +96,21 @@ fn capture_on_the_host(lab: &VethLab) -> impl FnMut() -> Vec<u64> {
     options.direction = capture::CaptureDirection::In;
     let mut queues = lab.b.enter(|| capture_afpacket::open(&options).expect("the interface can be opened"));
     move || finish(queues.pop().expect("there is one")).numbers()
+}
+
+#[test]
+fn the_interface_is_promiscuous_as_long_as_asked() {
+    let lab = VethLab::new(&VethOptions::default());
+    let promiscuous = || {
+        let shown = lab.b.run("ip", &["-d", "link", "show", "dev", VethLab::INTERFACE]);
+        String::from_utf8_lossy(&shown.stdout).contains("promiscuity 1 ")
+    };
+    for (direction, expected) in [(CaptureDirection::In, false), (CaptureDirection::Promisc, true)] {
+        let queues = open_on(&lab, Attach::Auto, |o| o.direction = direction);
+        assert_eq!(promiscuous(), expected, "{direction:?}");
+        drop(queues);
+        assert!(!promiscuous());
+    }
 }
 
 #[test]

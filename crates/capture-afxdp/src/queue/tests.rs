@@ -1,4 +1,4 @@
-//! What the kernel's counters mean, and what XDP sees of tags: measured, since the documentation does not say. Needs root.
+//! What the kernel's counters mean, and what XDP sees of tags and offloads: measured, since the documentation does not say. Needs root.
 
 use netdev::Device;
 use testkit::conformance::{VethLab, finish};
@@ -7,7 +7,7 @@ use testkit::send::{FrameShape, numbered};
 
 use super::*;
 use crate::options::{Attach, Options};
-use crate::sys::bpf;
+use crate::sys::{bpf, socket};
 
 /// Frames of `length` octets come to a queue of 64 chunks of 2048 octets that nobody reads.
 fn flood(attach: Attach, length: usize, count: u64) -> (libc::xdp_statistics, u64) {
@@ -61,5 +61,33 @@ fn a_tag_beside_the_frame_is_lost_and_one_inside_is_not() {
             let expected = numbered(&FrameShape { tag, ..shape }, 3);
             assert_eq!(frames, [(&expected, None)], "{attach:?}, offload {offload}");
         }
+    }
+}
+
+/// With all offloads on, as veth is if nobody turns them off: the driver mode makes the other end cut by itself; in the stack frames come as they
+/// are sent.
+#[test]
+fn offloads_of_the_other_end_show_in_generic_mode_only() {
+    for attach in [Attach::Native, Attach::Generic] {
+        let addresses = Some(([10, 77, 0, 1].into(), [10, 77, 0, 2].into()));
+        let lab = VethLab::new(&VethOptions { addresses, ..VethOptions::default() });
+        for (namespace, name) in [(&lab.a, "a0"), (&lab.b, "b0")] {
+            let on = ["-K", name, "tx", "on", "gso", "on", "tso", "on", "tx-udp-segmentation", "on", "gro", "on"];
+            namespace.run("ethtool", &on);
+        }
+        lab.a.ip("neigh replace 10.77.0.2 lladdr 02:00:00:00:00:02 dev a0");
+        let mut options = Options::new(VethLab::INTERFACE);
+        (options.attach, options.snaplen) = (attach, 65_535);
+        let queue = lab.b.enter(|| crate::open(&options).unwrap().pop().unwrap());
+        lab.a.enter(|| socket::send_segments("10.77.0.2:9".parse().unwrap(), &[7; 5000], 1000).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        let harvest = lab.b.enter(|| finish(queue));
+        let lengths: Vec<_> =
+            harvest.frames.iter().filter(|f| f.data.get(23) == Some(&17)).map(|f| f.wire_len).collect();
+        let expected = if attach == Attach::Native { vec![1042; 5] } else { vec![5042] };
+        assert_eq!(lengths, expected, "{attach:?}");
+        assert_eq!(harvest.stats.super_frames, u64::from(attach == Attach::Generic));
+        let merged = harvest.frames.iter().filter(|f| f.flags.contains(FrameFlags::SUPER_FRAME)).count();
+        assert_eq!(merged as u64, harvest.stats.super_frames);
     }
 }

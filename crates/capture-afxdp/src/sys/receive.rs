@@ -211,7 +211,7 @@ impl Core {
     }
 
     /// A frame of several buffers. Moves the cursor behind it in any case.
-    #[cold]
+    #[inline(never)]
     fn joined<'b>(&'b self, first: &xdp_desc, cursor: &mut Cursor, scratch: &mut &'b mut [u8]) -> Option<RawFrame<'b>> {
         let (start, mut total, mut ended) = (cursor.at, u64::from(first.len), !self.frags);
         while !ended && cursor.at < self.lent {

@@ -190,3 +190,15 @@ pub(crate) fn wait_for_receive_paths() -> bool {
     // SAFETY: takes numbers only.
     unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0 }
 }
+
+/// Sends `datagram` by UDP as segments of `size` octets, cut as late as the devices on the way allow (`UDP_SEGMENT` of linux/udp.h).
+#[cfg(test)]
+pub(crate) fn send_segments(to: std::net::SocketAddr, datagram: &[u8], size: c_int) -> io::Result<usize> {
+    const UDP_SEGMENT: c_int = 103;
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let length = size_of::<c_int>() as libc::socklen_t;
+    let value = (&raw const size).cast();
+    // SAFETY: an integer of the length given.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, UDP_SEGMENT, value, length) })?;
+    socket.send_to(datagram, to)
+}
