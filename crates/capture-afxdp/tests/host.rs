@@ -93,7 +93,7 @@ fn queues_that_are_not_taken_belong_to_the_host() {
 /// Numbers of what the stack shows to packet sockets.
 fn capture_on_the_host(lab: &VethLab) -> impl FnMut() -> Vec<u64> {
     let mut options = capture_afpacket::Options::new(VethLab::INTERFACE);
-    options.direction = capture::CaptureDirection::In;
+    options.direction = CaptureDirection::In;
     let mut queues = lab.b.enter(|| capture_afpacket::open(&options).expect("the interface can be opened"));
     move || finish(queues.pop().expect("there is one")).numbers()
 }
