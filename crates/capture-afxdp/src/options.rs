@@ -102,7 +102,8 @@ pub struct Options {
     /// Compiled for Ethernet and *not* on a live handle: tags are in the frames. Runs before the ring, as part of the program; frames that it
     /// rejects are not counted anywhere. Whatever it returns but 0 takes the frame.
     pub filter: Option<FilterProgram>,
-    /// Frames that the filter rejects go on to the host; otherwise they are dropped. Default false.
+    /// Frames that the filter rejects go on to the host; otherwise they are dropped. Only with a filter: whoever asks for this without one
+    /// expects a copy, and would lose the host's network. Default false.
     pub host: bool,
 }
 
@@ -150,6 +151,10 @@ impl Options {
         if self.direction == CaptureDirection::Out {
             let allowed = "in or promisc with AF_XDP: XDP sees received frames only; for direction out use AF_PACKET";
             return Err(bad("direction", "out", allowed));
+        }
+        if self.host && self.filter.is_none() {
+            let allowed = "only together with a filter: without one every frame is captured, and XDP cannot give a frame to the host as well";
+            return Err(bad("host", true, allowed));
         }
         if self.mode == Mode::ZeroCopy && self.attach == Attach::Generic {
             return Err(bad(
@@ -225,6 +230,7 @@ mod tests {
         assert!(refused(|o| o.frame_size = 1024).contains("2048 or 4096"));
         assert_eq!(refused(|o| o.snaplen = 0), "snaplen: 1 to 262144 octets");
         assert!(refused(|o| o.direction = CaptureDirection::Out).contains("use AF_PACKET"));
+        assert!(refused(|o| o.host = true).contains("together with a filter"));
         assert!(refused(|o| (o.mode, o.attach) = (Mode::ZeroCopy, Attach::Generic)).starts_with("mode"));
     }
 

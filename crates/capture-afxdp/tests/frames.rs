@@ -10,6 +10,7 @@ use std::time::Duration;
 use capture::{Count, Readiness, RxBatch, RxQueue};
 use capture_afxdp::Attach;
 use common::{VethLab, compile, finish, open_on, single};
+use testkit::generate::Generator;
 use testkit::net::VethOptions;
 use testkit::send::{FrameShape, number_of, numbered};
 
@@ -137,4 +138,18 @@ fn memory_may_be_of_huge_pages() {
     lab.send(&frames(&[60, 1514], 300));
     let harvest = lab.b.enter(|| finish(queue));
     assert_eq!(harvest.numbers().len(), 300);
+}
+
+/// Frames that were never a socket buffer: another way through veth, and the one of a NIC's driver.
+#[test]
+fn frames_of_the_drivers_own_are_received() {
+    let lab = VethLab::new(&VethOptions::default());
+    let queue = single(open_on(&lab, Attach::Native, |_| {}));
+    lab.a.enter(|| Generator::open("a0", &[60, 1514, 300]).send(3000, Some(20_000)));
+    thread::sleep(Duration::from_millis(100));
+    let harvest = lab.b.enter(|| finish(queue));
+    harvest.assert_closed();
+    assert_eq!(harvest.numbers(), (0..3000).collect::<Vec<_>>(), "{:?}", harvest.stats);
+    let lengths: Vec<_> = harvest.frames.iter().map(|f| f.data.len()).take(4).collect();
+    assert_eq!(lengths, [60, 1514, 300, 60]);
 }
