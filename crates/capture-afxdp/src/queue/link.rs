@@ -36,6 +36,7 @@ impl Queue {
                 "the XDP program was taken off the interface, or that was made anew: capture starts again"
             );
         }
+        // The program's link knows of an interface that was made anew under the same index; the look of one that moved to another namespace.
         self.gone = !there || self.follow.link() == Link::Deleted;
         if self.gone {
             return;
