@@ -65,17 +65,19 @@ impl Device {
     /// # Errors
     /// What the kernel says, except that it is gone.
     pub fn look(&self, socket: BorrowedFd<'_>) -> io::Result<Sight> {
-        let gone = |e: io::Error| match e.raw_os_error() {
-            Some(libc::ENODEV | libc::ENXIO) => Ok(Sight::Deleted),
-            _ => Err(e),
-        };
-        let name = match control::name_of(socket, self.index) {
-            Ok(name) => name,
-            Err(e) => return gone(e),
-        };
-        match control::flags_of(socket, &name).and_then(|flags| Ok((flags, control::mtu_of(socket, &name)?))) {
-            Ok((flags, mtu)) => Ok(Sight::Present { name, up: flags & libc::IFF_UP != 0, mtu }),
-            Err(e) => gone(e),
+        let gone = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::ENODEV | libc::ENXIO));
+        loop {
+            let name = match control::name_of(socket, self.index) {
+                Ok(name) => name,
+                Err(e) if gone(&e) => return Ok(Sight::Deleted),
+                Err(e) => return Err(e),
+            };
+            match control::flags_of(socket, &name).and_then(|flags| Ok((flags, control::mtu_of(socket, &name)?))) {
+                Ok((flags, mtu)) => return Ok(Sight::Present { name, up: flags & libc::IFF_UP != 0, mtu }),
+                // Renamed since the first question, or deleted: the name of that index says which.
+                Err(e) if gone(&e) => {}
+                Err(e) => return Err(e),
+            }
         }
     }
 }

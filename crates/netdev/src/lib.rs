@@ -13,6 +13,7 @@ mod namespace;
 mod promiscuous;
 mod sys;
 mod watch;
+mod xdp;
 
 pub use device::{Device, Sight, link_type_of};
 pub use follow::Follow;
@@ -20,3 +21,4 @@ pub use loss::NicLoss;
 pub use namespace::Namespace;
 pub use promiscuous::Promiscuous;
 pub use watch::{Change, Link, Watch};
+pub use xdp::{XdpProgram, takes_tags_out, xdp_program};

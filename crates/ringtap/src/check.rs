@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::backends::{self, Opened};
+use crate::backends;
 use crate::cli::CheckArgs;
 use crate::config::options::LogOptions;
 use crate::run::{PROBE_TIMEOUT, configuration};
@@ -24,7 +24,6 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
         };
         let _ = print(line.as_bytes()); // the exit code says it too
     };
-    let backend = config.capture.backend.unwrap_or_default();
     tell("configuration", Ok("every key and value is right".to_owned()));
     // A filter that is wrong is one thing, and whether the interface can be captured on is another.
     let mut filter = config.filter.clone();
@@ -35,19 +34,8 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
         }
         tell("filter", tried.map(|()| config.filter.filters.join(" and ")));
     }
-    // The same sockets and rings, but for what others would see.
-    match backends::open_all(&config.capture, &filter, true) {
-        Ok(interfaces) => {
-            for opened in interfaces {
-                match opened {
-                    Ok(Opened { interface, queues, .. }) => {
-                        let found = format!("{} queue(s) by {}", queues.len(), backend.name());
-                        tell(&format!("interface {interface}"), Ok(found));
-                    }
-                    Err(error) => tell("interface", Err(error)),
-                }
-            }
-        }
+    match backends::peek(&config.capture, &filter) {
+        Ok(interfaces) => interfaces.into_iter().for_each(|(name, found)| tell(&format!("interface {name}"), found)),
         Err(error) => tell("interface", Err(error)),
     }
     for sink in &output.sinks {

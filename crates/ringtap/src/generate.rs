@@ -77,6 +77,7 @@ pub(crate) fn send(args: &GenArgs, stop: &AtomicBool, progress: impl FnMut(u64, 
     match args.backend.unwrap_or_else(|| default_backend(&args.interface)) {
         TxBackend::Afpacket => run(open(args, parts, Tx::open)?, wanted, stop, progress),
         TxBackend::Packet => run(open(args, parts, CopyTx::open)?, wanted, stop, progress),
+        TxBackend::Afxdp => run(open_afxdp(args, parts)?, wanted, stop, progress),
     }
     .map_err(|e| Failure::Running(e.into()))
 }
@@ -105,6 +106,19 @@ fn open<T>(
     options.slot_size = options.slot_size.max(u32::try_from(longest + 32).unwrap_or(u32::MAX).next_power_of_two());
     let open = |part| queue(&options).map(|queue| (part, queue));
     parts.into_iter().map(open).collect::<Result<_, _>>().map_err(|error| Failure::Setup(error.into()))
+}
+
+/// A send queue of the interface for each part.
+fn open_afxdp(args: &GenArgs, parts: Vec<Part>) -> Result<Vec<(Part, capture_afxdp::Tx)>, Failure> {
+    let open = |(queue, part): (u32, Part)| {
+        let mut options = capture_afxdp::TxOptions::new(&args.interface);
+        options.queue = queue;
+        if part.source.longest() > options.frame_size as usize {
+            options.frame_size = 4096;
+        }
+        capture_afxdp::Tx::open(&options).map(|tx| (part, tx))
+    };
+    (0..).zip(parts).map(open).collect::<Result<_, _>>().map_err(|error| Failure::Setup(error.into()))
 }
 
 /// A carrier may take its time; what is sent before is lost without a word.

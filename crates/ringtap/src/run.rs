@@ -75,7 +75,7 @@ fn matcher(filter: Filter) -> impl FnMut(&Frame<'_>) -> bool + Send + 'static {
 /// Opens all queues of all interfaces.
 fn open(config: &ConfigFile) -> Result<Vec<Opened>> {
     let backend = config.capture.backend.unwrap_or_default().name();
-    let opened = backends::open_all(&config.capture, &config.filter, false)?.into_iter().collect::<Result<Vec<_>>>()?;
+    let opened = backends::open_all(&config.capture, &config.filter)?.into_iter().collect::<Result<Vec<_>>>()?;
     for Opened { interface, queues, .. } in &opened {
         tracing::info!("capturing on {interface} with {} queue(s) by {backend}", queues.len());
     }

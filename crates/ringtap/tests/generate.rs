@@ -45,7 +45,7 @@ fn captured(lan: &Lan, file: &std::path::Path, task: impl FnOnce()) {
 #[test]
 fn every_frame_arrives_and_ranges_are_run_through() {
     let lan = Lan::silent();
-    for backend in ["afpacket", "packet"] {
+    for backend in ["afpacket", "packet", "afxdp"] {
         let running = lan.run(&[]);
         let ranges = ["-s", "10.0.0.1:1000-10.0.0.4:1009", "-d", "10.1.0.1:53-10.1.0.2:53"];
         let mut arguments = vec!["-n", "8000", "-R", "100k", "--backend", backend, "-l", "100"];

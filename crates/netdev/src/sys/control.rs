@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::{c_int, c_ulong, ifreq};
 
-/// `ETHTOOL_GSET`, `ETHTOOL_GDRVINFO` and `ETHTOOL_GCHANNELS` of linux/ethtool.h.
+/// `ETHTOOL_GSET`, `ETHTOOL_GDRVINFO`, `ETHTOOL_GFLAGS` and `ETHTOOL_GCHANNELS` of linux/ethtool.h.
 const ETHTOOL_GSET: u32 = 0x01;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 /// `SIOCETHTOOL` of linux/sockios.h.
 const SIOCETHTOOL: c_ulong = 0x8946;
@@ -84,6 +85,13 @@ pub(crate) fn channels_of(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32>
     let answer: [u32; 9] = ethtool(socket, name, ETHTOOL_GCHANNELS)?; // struct ethtool_channels
     let [.., rx, _tx, _other, combined] = answer;
     Ok(rx.saturating_add(combined))
+}
+
+/// Whether VLAN tags are taken out of received frames.
+pub(crate) fn takes_tags_out(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+    let [_, flags] = ethtool(socket, name, ETHTOOL_GFLAGS)?; // struct ethtool_value
+    Ok(flags & ETH_FLAG_RXVLAN != 0)
 }
 
 /// The speed in Mbit/s, if the driver knows one.

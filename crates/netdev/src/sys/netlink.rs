@@ -1,4 +1,4 @@
-//! One question by rtnetlink(7): the counters of an interface.
+//! Questions by rtnetlink(7): the counters of an interface, and the XDP program that is on it.
 //!
 //! Of the namespace in which the socket was opened, whatever namespace the asking thread is in later, and whichever
 //! namespace /sys was mounted for. Knows no policy.
@@ -18,6 +18,10 @@ const IFLA_STATS64: u16 = 23;
 /// Positions in `struct rtnl_link_stats64` of linux/if_link.h, counted in u64.
 const RX_FIFO_ERRORS: usize = 14;
 const RX_MISSED_ERRORS: usize = 15;
+/// `IFLA_XDP`, and inside of it `IFLA_XDP_ATTACHED` and `IFLA_XDP_PROG_ID` of linux/if_link.h.
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
 
 /// A socket for questions.
 #[derive(Debug)]
@@ -40,6 +44,16 @@ impl Netlink {
     /// Frames that the interface `index` lost before they came into memory: `rx_missed_errors` + `rx_fifo_errors`.
     /// `None` if the kernel gives no counters.
     pub(crate) fn lost_by_nic(&self, index: i32) -> io::Result<Option<u64>> {
+        parse_loss(&self.describe(index)?)
+    }
+
+    /// The XDP program on the interface `index`: how it is attached (`XDP_ATTACHED_`), and its identifier, 0 if there are several.
+    pub(crate) fn xdp_program(&self, index: i32) -> io::Result<Option<(u8, u32)>> {
+        parse_xdp(&self.describe(index)?)
+    }
+
+    /// What the kernel says about the interface `index`: one message.
+    fn describe(&self, index: i32) -> io::Result<Vec<u8>> {
         let mut question = [0u8; NLMSG_HEADER + IFINFO];
         question[0..4].copy_from_slice(&((NLMSG_HEADER + IFINFO) as u32).to_ne_bytes());
         question[4..6].copy_from_slice(&RTM_GETLINK.to_ne_bytes());
@@ -54,32 +68,47 @@ impl Netlink {
         // SAFETY: writes at most the length of `answer`. The kernel has answered within `send`: this does not wait.
         let got =
             unsafe { libc::recv(self.fd.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), libc::MSG_DONTWAIT) };
-        let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-        parse(answer.get(..got).unwrap_or(&[]))
+        answer.truncate(usize::try_from(got).map_err(|_| io::Error::last_os_error())?);
+        Ok(answer)
     }
 }
 
-fn parse(message: &[u8]) -> io::Result<Option<u64>> {
+fn parse_loss(message: &[u8]) -> io::Result<Option<u64>> {
+    let Some(counters) = attribute(attributes(message)?, IFLA_STATS64) else { return Ok(None) };
+    let counter = |i: usize| counters.get(i * 8..i * 8 + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
+    Ok(counter(RX_FIFO_ERRORS).zip(counter(RX_MISSED_ERRORS)).map(|(a, b)| a.saturating_add(b)))
+}
+
+fn parse_xdp(message: &[u8]) -> io::Result<Option<(u8, u32)>> {
+    let xdp = attribute(attributes(message)?, IFLA_XDP).unwrap_or(&[]);
+    let attached = attribute(xdp, IFLA_XDP_ATTACHED).and_then(|octets| octets.first()).copied().unwrap_or(0);
+    let id = attribute(xdp, IFLA_XDP_PROG_ID).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    Ok((attached != 0).then_some((attached, id)))
+}
+
+/// The attributes of an answer about an interface.
+fn attributes(message: &[u8]) -> io::Result<&[u8]> {
     match short(message, 4) {
-        Some(RTM_NEWLINK) => {}
+        Some(RTM_NEWLINK) => Ok(message.get(NLMSG_HEADER + IFINFO..).unwrap_or(&[])),
         Some(NLMSG_ERROR) => {
             let code = message.get(NLMSG_HEADER..NLMSG_HEADER + 4).and_then(|b| b.try_into().ok());
-            return Err(io::Error::from_raw_os_error(-code.map_or(-libc::EIO, i32::from_ne_bytes)));
+            Err(io::Error::from_raw_os_error(-code.map_or(-libc::EIO, i32::from_ne_bytes)))
         }
-        _ => return Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
-    let mut rest = message.get(NLMSG_HEADER + IFINFO..).unwrap_or(&[]);
+}
+
+/// The value of the first attribute of this kind (`NLA_F_NESTED` and the like left out).
+fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
     while let (Some(length), Some(kind)) = (short(rest, 0), short(rest, 2)) {
         let length = usize::from(length);
-        let Some(value) = rest.get(4..length) else { break };
-        if kind == IFLA_STATS64 {
-            let counter =
-                |i: usize| value.get(i * 8..i * 8 + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
-            return Ok(counter(RX_FIFO_ERRORS).zip(counter(RX_MISSED_ERRORS)).map(|(a, b)| a.saturating_add(b)));
+        let value = rest.get(4..length)?;
+        if kind & 0x3fff == wanted {
+            return Some(value);
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
-    Ok(None)
+    None
 }
 
 fn short(octets: &[u8], at: usize) -> Option<u16> {
@@ -106,11 +135,13 @@ mod tests {
     fn damaged_answers_give_no_number_and_no_panic() {
         let mut message = vec![0u8; 40];
         message[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
-        assert!(matches!(parse(&message), Ok(None)));
+        assert!(matches!(parse_loss(&message), Ok(None)));
         message[32..36].copy_from_slice(&[0xff, 0xff, 23, 0]);
-        assert!(matches!(parse(&message), Ok(None)));
+        assert!(matches!(parse_loss(&message), Ok(None)));
         message[32..36].copy_from_slice(&[8, 0, 23, 0]);
-        assert!(matches!(parse(&message), Ok(None)));
-        assert!(parse(&[]).is_err());
+        assert!(matches!(parse_loss(&message), Ok(None)));
+        assert!(parse_loss(&[]).is_err());
+        message[32..36].copy_from_slice(&[8, 0, 43, 0]);
+        assert!(matches!(parse_xdp(&message), Ok(None)));
     }
 }

@@ -1,6 +1,7 @@
 //! The capture mechanisms: which there are, and how each opens an interface. The only place that knows all of them.
 
 mod afpacket;
+mod afxdp;
 mod filter;
 mod packet;
 mod pcap;
@@ -21,6 +22,8 @@ pub(crate) enum Backend {
     /// AF_PACKET with a TPACKET_V3 ring: works on every Linux.
     #[default]
     Afpacket,
+    /// AF_XDP: frames before the kernel's stack, by a program in the driver. Takes them away from this machine.
+    Afxdp,
     /// A packet socket without a ring (recvmmsg), as a baseline.
     Packet,
     /// Any libpcap found at run time, or the one that --libpcap names.
@@ -29,12 +32,13 @@ pub(crate) enum Backend {
 
 impl Backend {
     /// All, in the order in which they are listed.
-    pub(crate) const ALL: &[Self] = &[Self::Afpacket, Self::Packet, Self::Pcap];
+    pub(crate) const ALL: &[Self] = &[Self::Afpacket, Self::Afxdp, Self::Packet, Self::Pcap];
 
     /// As users write it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Afpacket => "afpacket",
+            Self::Afxdp => "afxdp",
             Self::Packet => "packet",
             Self::Pcap => "pcap",
         }
@@ -44,6 +48,7 @@ impl Backend {
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::Afpacket => "AF_PACKET, TPACKET_V3",
+            Self::Afxdp => "AF_XDP",
             Self::Packet => "packet socket without a ring, a baseline",
             Self::Pcap => "libpcap",
         }
@@ -53,6 +58,7 @@ impl Backend {
     pub(crate) fn usable(self) -> Result<(), CaptureError> {
         match self {
             Self::Afpacket | Self::Packet => capture_afpacket::usable(),
+            Self::Afxdp => capture_afxdp::usable(),
             // libpcap opens packet sockets, like the other.
             Self::Pcap => Libpcap::load(None).and_then(|_| capture_afpacket::usable()),
         }
@@ -62,6 +68,7 @@ impl Backend {
 /// The queues of an interface, of whichever mechanism: one choice at the start, none per frame.
 pub(crate) enum Queues {
     Afpacket(Vec<capture_afpacket::Queue>),
+    Afxdp(Vec<capture_afxdp::Queue>),
     Packet(Vec<capture_afpacket::PlainQueue>),
     Pcap(Vec<capture_pcap::LiveQueue>),
 }
@@ -74,13 +81,50 @@ pub(crate) struct Opened {
     pub filter: Option<Filter>,
 }
 
-/// Opens all interfaces that the options name, each by itself; with `peek` so that nobody else notices. Without one whose mechanism, memory
-/// or name is wrong for all there is nothing to open.
-pub(crate) fn open_all(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Result<Vec<Result<Opened>>> {
-    match capture.backend.unwrap_or_default() {
+/// Opens all interfaces that the options name, each by itself.
+pub(crate) fn open_all(capture: &CaptureOptions, filters: &FilterOptions) -> Result<Vec<Result<Opened>>> {
+    open_as(capture, filters, false)
+}
+
+/// What `open_all` would find, tried so that nobody else notices: no interface becomes promiscuous, and a mechanism that takes frames away
+/// from this machine is only asked whether it can be used. For each interface a line, or why not.
+pub(crate) fn peek(capture: &CaptureOptions, filters: &FilterOptions) -> Result<Vec<(String, Result<String>)>> {
+    let backend = capture.backend.unwrap_or_default();
+    let names = names(capture)?;
+    if backend == Backend::Afxdp {
+        let look = |name: String| {
+            let found = backend.usable().and_then(|()| interfaces::link_type(&name)).map_err(Into::into);
+            (
+                name,
+                found.map(|_| {
+                    "afxdp can be used; not opened, for that takes its frames away from this machine".to_owned()
+                }),
+            )
+        };
+        return Ok(names.into_iter().map(look).collect());
+    }
+    let opened = open_as(capture, filters, true)?;
+    let tell = |opened: Opened| format!("{} queue(s) by {}", opened.queues.len(), backend.name());
+    Ok(names.into_iter().zip(opened).map(|(name, opened)| (name, opened.map(tell))).collect())
+}
+
+fn open_as(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Result<Vec<Result<Opened>>> {
+    let backend = capture.backend.unwrap_or_default();
+    if backend != Backend::Afxdp {
+        refuse(
+            backend,
+            &[
+                ("xdp-mode", capture.xdp_mode.is_some()),
+                ("xdp-attach", capture.xdp_attach.is_some()),
+                ("host", capture.host == Some(true)),
+                ("huge-pages", capture.huge_pages == Some(true)),
+            ],
+        )?;
+    }
+    match backend {
         Backend::Afpacket => {
             refuse(
-                Backend::Afpacket,
+                backend,
                 &[
                     ("buffer-size", capture.buffer_size.is_some()),
                     ("immediate", capture.immediate == Some(true)),
@@ -89,6 +133,7 @@ pub(crate) fn open_all(capture: &CaptureOptions, filters: &FilterOptions, peek: 
             )?;
             afpacket::open_all(capture, filters, peek)
         }
+        Backend::Afxdp => afxdp::open_all(capture, filters),
         Backend::Packet => packet::open_all(capture, filters, peek),
         Backend::Pcap => pcap::open_all(capture, filters, peek),
     }
@@ -137,6 +182,11 @@ impl Queues {
                 options.queues = queues;
                 Ok(Self::Afpacket(capture_afpacket::open(&options)?))
             }
+            Backend::Afxdp => {
+                let mut options = capture_afxdp::Options::new(interface);
+                options.queues = capture_afxdp::Queues::First(queues);
+                Ok(Self::Afxdp(capture_afxdp::open(&options)?))
+            }
             Backend::Packet => {
                 let mut options = capture_afpacket::PlainOptions::new(interface);
                 options.queues = queues;
@@ -153,6 +203,7 @@ impl Queues {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Afpacket(queues) => queues.len(),
+            Self::Afxdp(queues) => queues.len(),
             Self::Packet(queues) => queues.len(),
             Self::Pcap(queues) => queues.len(),
         }
@@ -162,6 +213,7 @@ impl Queues {
     pub(crate) fn give(self, taker: &mut impl Take) -> Result<()> {
         match self {
             Self::Afpacket(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
+            Self::Afxdp(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
             Self::Packet(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
             Self::Pcap(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
         }

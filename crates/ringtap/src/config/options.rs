@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use capture::CaptureDirection;
 use capture_afpacket::FanoutMode;
+use capture_afxdp::{Attach as XdpAttach, Mode as XdpMode};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
@@ -110,7 +111,7 @@ options! {
         #[arg(long, value_name = "TIME")]
         block_timeout: Option<Ranged<Millis, 1, 10_000>>,
 
-        /// Octets that frames may take in the kernel, for pcap and packet [default: 32MiB]
+        /// Octets that frames may take before they are read, of each queue, for pcap, packet and afxdp [default: 32MiB]
         #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
         buffer_size: Option<Ranged<Octets, 65_536, 2_147_483_647>>,
 
@@ -121,6 +122,22 @@ options! {
         /// Who stamps the time, for pcap: host, adapter, adapter_unsynced ... (pcap-tstamp(7)) [default: libpcap's]
         #[arg(long, value_name = "TYPE")]
         time_stamp_type: Option<String>,
+
+        /// Who writes frames into memory, for afxdp: the driver (zerocopy), the kernel (copy) [default: auto]
+        #[arg(long, value_name = "MODE", value_parser = one_of::<XdpMode>(&["auto", "zerocopy", "copy"]))]
+        xdp_mode: Option<Parsed<XdpMode>>,
+
+        /// Where the XDP program runs, for afxdp: in the driver (native), in the kernel's stack (generic) [default: auto]
+        #[arg(long, value_name = "PLACE", value_parser = one_of::<XdpAttach>(&["auto", "native", "generic"]))]
+        xdp_attach: Option<Parsed<XdpAttach>>,
+
+        /// Frames that the filter does not select go on to this machine, for afxdp, which takes frames away from it
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        host: Option<bool>,
+
+        /// The frames' memory is of huge pages, for afxdp
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        huge_pages: Option<bool>,
 
         /// How frames are dealt to queues: hash keeps flows together [default: hash]
         #[arg(long, value_name = "MODE", value_parser = one_of::<FanoutMode>(&["hash", "cpu", "qm", "rollover"]))]

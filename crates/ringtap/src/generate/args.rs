@@ -11,6 +11,8 @@ use crate::config::values::{Millis, Plain, Ranged};
 pub(crate) enum TxBackend {
     /// AF_PACKET TX ring, past the queueing discipline.
     Afpacket,
+    /// AF_XDP, by the first queue: needs no program, and cannot be beside a capture by afxdp on that queue.
+    Afxdp,
     /// A packet socket without a ring (sendmmsg).
     Packet,
 }
