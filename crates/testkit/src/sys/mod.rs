@@ -3,5 +3,6 @@
 pub(crate) mod bpf;
 pub(crate) mod namespace;
 pub(crate) mod packet;
+pub(crate) mod shared;
 pub(crate) mod thread;
 pub(crate) mod tun;
