@@ -11,7 +11,7 @@ use capture::{
     CaptureError, Count, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, QueueStats,
     Readiness, RxBatch, RxQueue, Timestamp,
 };
-use netdev::{Device, Follow, NicLoss, Promiscuous};
+use netdev::{Device, Follow, Link, NicLoss, Promiscuous};
 
 use crate::explain;
 use crate::held::{Held, Shared};
@@ -331,6 +331,10 @@ impl RxQueue for Queue {
                 continue;
             }
             self.look_if_due(now);
+            if self.follow.as_ref().is_some_and(|follow| follow.link() == Link::Deleted) {
+                // Its last part in the kernel, and the command that deletes it, wait for the port to be closed.
+                return Err(explain::gone(&self.port, "the interface was deleted"));
+            }
             let left = timeout.saturating_sub(now - start);
             if left.is_zero() {
                 return Ok(Readiness::TimedOut);

@@ -39,9 +39,8 @@ impl Queue {
     pub(super) fn complaint(&mut self, now: Instant, pause: Duration) -> Result<(), CaptureError> {
         let since = *self.trouble.get_or_insert(now);
         match self.follow.as_ref().map(netdev::Follow::link) {
-            Some(Link::Deleted) => return Err(explain::gone(&self.port, "the interface was deleted")),
-            // The driver of an interface that is down has no rings.
-            Some(Link::Down) => {}
+            // The driver of an interface that is down has no rings; that one was deleted `wait` finds out.
+            Some(Link::Down | Link::Deleted) => {}
             Some(Link::Up) | None if now.saturating_duration_since(since) >= PATIENCE => {
                 return Err(explain::gone(&self.port, &format!("poll has given POLLERR for {} s", PATIENCE.as_secs())));
             }
