@@ -97,7 +97,7 @@ fn a_memory_that_is_laid_out_otherwise_is_refused() {
         assert!(error.contains("not laid out") && error.contains(words), "{words}: {error}");
     }
     // Words of the `netmap_if` at the start of the memory: counts of rings, then the offsets of the rings.
-    for (offset, values) in [(28, [0, u32::MAX]), (24, [u32::MAX, 1 << 29]), (36, [1 << 20, u32::MAX])] {
+    for (offset, values) in [(28, [0, 0]), (24, [u32::MAX, 1 << 29]), (36, [1 << 20, u32::MAX])] {
         for value in values {
             let module = Module::new();
             module.port(PORT, testkit::netmap::Shape::default());
