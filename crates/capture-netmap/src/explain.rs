@@ -20,7 +20,9 @@ pub(crate) fn no_device(error: io::Error) -> CaptureError {
              else build it for this kernel from https://github.com/luigirizzo/netmap"
         )),
         Some(libc::EACCES | libc::EPERM) => CaptureError::system(
-            format!("opening {path} (run as root, or let a group do it: sudo chgrp GROUP {path} && sudo chmod 660 {path})"),
+            format!(
+                "opening {path} (run as root, or let a group do it: sudo chgrp GROUP {path} && sudo chmod 660 {path})"
+            ),
             error,
         ),
         _ => CaptureError::system(format!("opening {path}"), error),
@@ -77,7 +79,8 @@ pub(crate) fn check_version(kernel: &dyn Kernel) -> Result<(), CaptureError> {
     if speaks(kernel, ours) {
         return Ok(());
     }
-    let theirs: Vec<String> = VERSIONS.filter(|&version| speaks(kernel, version)).map(|version| version.to_string()).collect();
+    let theirs: Vec<String> =
+        VERSIONS.filter(|&version| speaks(kernel, version)).map(|version| version.to_string()).collect();
     let theirs = match theirs.as_slice() {
         [] => "one that is older than 11 or newer than 20".to_owned(),
         [only] => only.clone(),
@@ -94,7 +97,10 @@ fn speaks(kernel: &dyn Kernel, version: u16) -> bool {
     use abi::Plain;
     let mut header = abi::Header { version, ..abi::Header::new(abi::REQ_PORT_INFO_GET, "") };
     let answer = kernel.control(abi::NIOCCTRL, header.octets(), abi::PortInfo::default().octets());
-    answer.map_or_else(|error| error.raw_os_error() != Some(libc::EINVAL) && error.raw_os_error() != Some(libc::ENOTTY), |()| true)
+    answer.map_or_else(
+        |error| error.raw_os_error() != Some(libc::EINVAL) && error.raw_os_error() != Some(libc::ENOTTY),
+        |()| true,
+    )
 }
 
 /// A port that was open is so no more.
@@ -104,5 +110,7 @@ pub(crate) fn gone(port: &Port, reason: &str) -> CaptureError {
         (false, Some(_)) => "its driver was unloaded, or the interface is gone",
         (false, None) => "the port was taken away",
     };
-    CaptureError::Unsupported(format!("netmap port {port} answers no more ({reason}): {cause}; start ringtap again when it is back"))
+    CaptureError::Unsupported(format!(
+        "netmap port {port} answers no more ({reason}): {cause}; start ringtap again when it is back"
+    ))
 }

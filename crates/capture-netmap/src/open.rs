@@ -98,7 +98,10 @@ pub fn open_over(
         if port.rings == Rings::All && options.queues != rings {
             let allowed = match rings {
                 1 => format!("1: {port} has one receive ring"),
-                _ => format!("{rings}: {port} has so many receive rings, and frames of one that is not opened are lost (or name one ring: {}-0)", port.name),
+                _ => format!(
+                    "{rings}: {port} has so many receive rings, and frames of one that is not opened are lost (or name one ring: {}-0)",
+                    port.name
+                ),
             };
             return Err(bad("queues", options.queues, allowed));
         }
@@ -173,16 +176,26 @@ pub(crate) fn register(kernel: Box<dyn Kernel>, port: &Port, request: &Request) 
     let too_large = |_| CaptureError::Unsupported("netmap's memory is larger than this machine's addresses".into());
     let length = usize::try_from(body.memsize).map_err(too_large)?;
     let interface = usize::try_from(body.offset).map_err(too_large)?;
-    let memory = Memory::map(kernel.memory(), length)
-        .map_err(|error| CaptureError::system(format!("mapping netmap's memory ({} MiB)", body.memsize >> 20), error))?;
+    let memory = Memory::map(kernel.memory(), length).map_err(|error| {
+        CaptureError::system(format!("mapping netmap's memory ({} MiB)", body.memsize >> 20), error)
+    })?;
     let ring = Ring::find(Box::new(memory), interface, which).map_err(|nonsense| {
-        CaptureError::Unsupported(format!("netmap port {port}: the memory is not laid out as version {} has it: {nonsense}", abi::API))
+        CaptureError::Unsupported(format!(
+            "netmap port {port}: the memory is not laid out as version {} has it: {nonsense}",
+            abi::API
+        ))
     })?;
     Ok(Opened { kernel, ring, interface, rx_rings: body.rx_rings, extra_bufs: body.extra_bufs })
 }
 
 impl Opened {
-    fn into_queue(mut self, options: &Options, port: &Port, number: usize, device: Option<Device>) -> Result<Queue, CaptureError> {
+    fn into_queue(
+        mut self,
+        options: &Options,
+        port: &Port,
+        number: usize,
+        device: Option<Device>,
+    ) -> Result<Queue, CaptureError> {
         let free = spares::take(&mut self.ring, self.interface, self.extra_bufs.min(options.extra_bufs));
         if free.len() < options.extra_bufs as usize {
             tracing::warn!(%port, asked = options.extra_bufs, got = free.len(), "netmap has fewer spare buffers than asked for");

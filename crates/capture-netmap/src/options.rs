@@ -114,9 +114,10 @@ impl Options {
             (CaptureDirection::In, false, Rings::Host(_)) => {
                 refused("in", "host rings have what this machine sends: out or promisc")
             }
-            (CaptureDirection::Out, false, Rings::All | Rings::One(_)) => {
-                refused("out", "netmap's rings have what is received: in or promisc; what is sent shows at NAME^ and at a monitor NAME/t")
-            }
+            (CaptureDirection::Out, false, Rings::All | Rings::One(_)) => refused(
+                "out",
+                "netmap's rings have what is received: in or promisc; what is sent shows at NAME^ and at a monitor NAME/t",
+            ),
             _ => Ok(()),
         }
     }
@@ -179,7 +180,10 @@ mod tests {
         use CaptureDirection::{In, Out, Promisc};
         let flags = |port: &str, direction| {
             let options = Options { direction, ..Options::new(port) };
-            options.check().map(|port| receive_flags(&port) & (abi::MONITOR_RX | abi::MONITOR_TX)).map_err(|e| e.to_string())
+            options
+                .check()
+                .map(|port| receive_flags(&port) & (abi::MONITOR_RX | abi::MONITOR_TX))
+                .map_err(|e| e.to_string())
         };
         let both = abi::MONITOR_RX | abi::MONITOR_TX;
         for (port, directions) in [

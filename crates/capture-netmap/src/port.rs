@@ -80,14 +80,13 @@ impl FromStr for Port {
         let rest = text.strip_prefix("netmap:").unwrap_or(text);
         let vale = rest.starts_with("vale") && rest.contains(':');
         let (name, suffix) = rest.split_at(name_length(rest));
-        match name.split_once(':') {
-            Some((switch, port)) if vale => {
-                if !is_identifier(switch) || port.is_empty() {
-                    return Err(wrong("a port of a VALE switch is named like vale0:1"));
-                }
+        if let Some((switch, port)) = name.split_once(':') {
+            if !vale {
+                return Err(wrong("eth1, netmap:eth1, vale0:1, or a pipe like netmap:x{1"));
             }
-            Some(_) => return Err(wrong("eth1, netmap:eth1, vale0:1, or a pipe like netmap:x{1")),
-            None => {}
+            if !is_identifier(switch) || port.is_empty() {
+                return Err(wrong("a port of a VALE switch is named like vale0:1"));
+            }
         }
         if let Some(at) = name.find(['{', '}']) {
             let (base, id) = name.split_at(at);
@@ -128,7 +127,9 @@ impl Port {
             Some(("-", ring)) => Rings::One(number(ring)?),
             Some(("^", "")) => Rings::Host(0),
             Some(("^", ring)) => Rings::Host(number(ring)?),
-            Some(("*", _)) => return Err("the rings of the NIC (eth1) and of the host (eth1^) are two ports here".into()),
+            Some(("*", _)) => {
+                return Err("the rings of the NIC (eth1) and of the host (eth1^) are two ports here".into());
+            }
             Some(_) => return Err("behind the name: -3 for one ring, ^ for the host's, / for flags".into()),
         };
         if matches!(self.rings, Rings::Host(_)) && self.interface().is_none() {
@@ -145,7 +146,9 @@ impl Port {
                 'x' => self.exclusive = true,
                 'R' => {}
                 'T' => return Err("/T asks for the transmit rings only, by which nothing is received".into()),
-                other => return Err(format!("/{other}: the flags are r, t (a monitor of what is received, sent), z, x")),
+                other => {
+                    return Err(format!("/{other}: the flags are r, t (a monitor of what is received, sent), z, x"));
+                }
             }
         }
         if self.zero_copy && !self.is_monitor() {

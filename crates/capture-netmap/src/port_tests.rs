@@ -86,16 +86,23 @@ fn what_is_no_name_is_refused_with_what_would_be_one() {
 }
 
 fn ports() -> impl Strategy<Value = Port> {
-    let name = prop_oneof!["[a-z][a-z0-9.]{0,8}", "[a-z]{2}-[a-z]{3}", "vale[a-z0-9_]{0,5}:[a-z0-9]{1,8}", "[a-z]{1,6}[{}][a-z0-9_]{1,8}"];
+    let name = prop_oneof![
+        "[a-z][a-z0-9.]{0,8}",
+        "[a-z]{2}-[a-z]{3}",
+        "vale[a-z0-9_]{0,5}:[a-z0-9]{1,8}",
+        "[a-z]{1,6}[{}][a-z0-9_]{1,8}"
+    ];
     let rings = prop_oneof![Just(Rings::All), (0..RINGS).prop_map(Rings::One), (0..RINGS).prop_map(Rings::Host)];
-    (name, rings, any::<[bool; 4]>(), any::<u16>()).prop_map(|(name, rings, [monitor_rx, monitor_tx, zero_copy, exclusive], memory)| {
-        let mut port = Port { rings, monitor_rx, monitor_tx, zero_copy, exclusive, memory, ..Port::new(name) };
-        port.zero_copy &= port.is_monitor();
-        if matches!(rings, Rings::Host(_)) && port.interface().is_none() {
-            port.rings = Rings::All;
-        }
-        port
-    })
+    (name, rings, any::<[bool; 4]>(), any::<u16>()).prop_map(
+        |(name, rings, [monitor_rx, monitor_tx, zero_copy, exclusive], memory)| {
+            let mut port = Port { rings, monitor_rx, monitor_tx, zero_copy, exclusive, memory, ..Port::new(name) };
+            port.zero_copy &= port.is_monitor();
+            if matches!(rings, Rings::Host(_)) && port.interface().is_none() {
+                port.rings = Rings::All;
+            }
+            port
+        },
+    )
 }
 
 proptest! {

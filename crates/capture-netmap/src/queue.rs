@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use capture::{
-    CaptureError, Count, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, QueueStats,
-    Readiness, RxBatch, RxQueue, Timestamp,
+    CaptureError, Count, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, QueueStats, Readiness,
+    RxBatch, RxQueue, Timestamp,
 };
 use netdev::{Device, Follow, Link, NicLoss, Promiscuous};
 
@@ -205,7 +205,10 @@ impl Queue {
         }
         self.sync()?;
         self.ring.tail().ok_or_else(|| {
-            CaptureError::Unsupported(format!("the ring of netmap port {} is damaged: its tail is outside of it", self.port))
+            CaptureError::Unsupported(format!(
+                "the ring of netmap port {} is damaged: its tail is outside of it",
+                self.port
+            ))
         })
     }
 

@@ -80,7 +80,10 @@ impl Tx {
 
     fn tail(&self) -> Result<u32, CaptureError> {
         self.ring.tail().ok_or_else(|| {
-            CaptureError::Unsupported(format!("the ring of netmap port {} is damaged: its tail is outside of it", self.port))
+            CaptureError::Unsupported(format!(
+                "the ring of netmap port {} is damaged: its tail is outside of it",
+                self.port
+            ))
         })
     }
 
@@ -118,7 +121,10 @@ impl Tx {
 
 /// [`Tx::open`] with what `kernel` opens in the place of /dev/netmap.
 #[allow(clippy::missing_errors_doc)]
-pub fn tx_over(options: &TxOptions, mut kernel: impl FnMut() -> io::Result<Box<dyn Kernel>>) -> Result<Tx, CaptureError> {
+pub fn tx_over(
+    options: &TxOptions,
+    mut kernel: impl FnMut() -> io::Result<Box<dyn Kernel>>,
+) -> Result<Tx, CaptureError> {
     let port = options.check()?;
     let kernel = kernel().map_err(explain::no_device)?;
     let device = port.interface().map(Device::find).transpose()?;

@@ -116,7 +116,8 @@ impl Walk {
                         Step::End
                     }
                     Some((begin, flags)) if whole => {
-                        let data = if filled == 0 { begin.get(..snaplen).unwrap_or(begin) } else { take(scratch, filled) };
+                        let data =
+                            if filled == 0 { begin.get(..snaplen).unwrap_or(begin) } else { take(scratch, filled) };
                         Step::Frame(RawFrame { data, wire_len, flags })
                     }
                     _ => Step::Damaged,

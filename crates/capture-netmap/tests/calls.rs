@@ -15,7 +15,7 @@ const TXSYNC: u32 = 0x6994;
 const RXSYNC: u32 = 0x6995;
 
 fn calls(log: &Log) -> Vec<Call> {
-    std::mem::take(&mut *log.lock().unwrap())
+    std::mem::take(&mut *log.lock().expect("nobody panics while it is locked"))
 }
 
 /// `struct nmreq_header` with its address field left out, as the model does not get one.
@@ -113,7 +113,11 @@ fn a_batch_costs_one_call_and_a_frame_none() {
         drop(batch);
         assert_eq!(calls(&log), [Call::Sync(RXSYNC)]);
         assert!(queue.next_batch().unwrap().is_none());
-        assert_eq!(calls(&log), [Call::Sync(RXSYNC)], "what is empty is asked once, and the slots are given back by it");
+        assert_eq!(
+            calls(&log),
+            [Call::Sync(RXSYNC)],
+            "what is empty is asked once, and the slots are given back by it"
+        );
     }
     queue.wait(Duration::from_millis(1)).unwrap();
     assert_eq!(calls(&log).first(), Some(&Call::Poll(1)), "POLLIN");

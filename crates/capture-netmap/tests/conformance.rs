@@ -77,7 +77,11 @@ impl Lab for Nic {
     }
 
     fn open(&self, settings: &Settings) -> Result<Vec<Queue>, CaptureError> {
-        let shape = Shape { rings: settings.queues as u16, slots: if settings.small_ring { 512 } else { 1024 }, ..Shape::default() };
+        let shape = Shape {
+            rings: settings.queues as u16,
+            slots: if settings.small_ring { 512 } else { 1024 },
+            ..Shape::default()
+        };
         self.module.port(VethLab::INTERFACE, shape);
         self.inside(|| common::open(&self.module, &options(VethLab::INTERFACE, settings)))
     }

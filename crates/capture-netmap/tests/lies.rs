@@ -14,6 +14,9 @@ use testkit::random::Random;
 
 const PORT: &str = "vale0:1";
 
+/// What is written over a ring, and what of it is told.
+type Lie = (fn(&View<'_>), &'static str);
+
 fn small(slots: u32) -> Options {
     let mut options = whole(PORT);
     (options.slots, options.extra_bufs) = (Some(slots), 4);
@@ -28,7 +31,7 @@ fn between_good_frames(spoil: impl Fn(&View<'_>, Slot)) -> (Vec<Vec<u8>>, captur
         module.deliver(PORT, &vec![7; length]);
     }
     module.touch(PORT, 0, |ring| spoil(ring, ring.slot(1)));
-    (take(&mut queue), queue.stats().unwrap())
+    (take(&mut queue), queue.stats().expect("there are counters"))
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn a_tail_that_is_no_slot_is_put_right_or_told() {
 
 #[test]
 fn a_memory_that_is_laid_out_otherwise_is_refused() {
-    let lies: [(fn(&View<'_>), &str); 10] = [
+    let lies: [Lie; 10] = [
         (|ring| ring.set(8, 0), "number of slots"),
         (|ring| ring.set(8, u32::MAX), "number of slots"),
         (|ring| ring.set(8, 3000), "offset of the buffers"),
@@ -101,7 +104,8 @@ fn a_memory_that_is_laid_out_otherwise_is_refused() {
         for value in values {
             let module = Module::new();
             module.port(PORT, testkit::netmap::Shape::default());
-            module.meddle(PORT, move |ring| ring.memory.word(offset).store(value, std::sync::atomic::Ordering::Relaxed));
+            module
+                .meddle(PORT, move |ring| ring.memory.word(offset).store(value, std::sync::atomic::Ordering::Relaxed));
             let error = open(&module, &whole(PORT)).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains("not laid out"), "{offset} = {value}: {error}");
         }
@@ -257,9 +261,7 @@ proptest! {
                     prop_assert_eq!(frame.data, &expected[..expected.len().min(snaplen as usize)]);
                     prop_assert_eq!(frame.wire_len as usize, expected.len());
                     if random.one_in(9) {
-                        if let Some(frame) = frames.hold() {
-                            held.push((seen, frame));
-                        }
+                        held.extend(frames.hold().map(|frame| (seen, frame)));
                     }
                     seen += 1;
                 }

@@ -204,7 +204,8 @@ fn another_version_is_named_beside_ours() {
     let expected = "ringtap speaks version 14 of netmap's API, and the module that is loaded speaks 12 to 13";
     let error = over::usable(newer).expect_err("the version is refused").to_string();
     assert!(error.starts_with(expected), "{error}");
-    let error = over::open(&Options::new(format!("{}:1", switch())), newer).err().map(|e| e.to_string()).unwrap_or_default();
+    let error =
+        over::open(&Options::new(format!("{}:1", switch())), newer).err().map(|e| e.to_string()).unwrap_or_default();
     assert!(error.starts_with(expected), "{error}");
 }
 
@@ -280,7 +281,12 @@ fn monitors_see_what_another_program_receives_and_sends() {
     let expected_rx: Vec<u64> = (0..50).collect();
     let expected_tx: Vec<u64> = (1000..1050).collect();
     let told = |harvest: &Harvest, direction| {
-        harvest.frames.iter().filter(|f| f.direction == direction).filter_map(|f| number_of(&f.data)).collect::<Vec<_>>()
+        harvest
+            .frames
+            .iter()
+            .filter(|f| f.direction == direction)
+            .filter_map(|f| number_of(&f.data))
+            .collect::<Vec<_>>()
     };
     let finished = [&mut rx, &mut both, &mut sent].map(|queue| {
         let stop = AtomicBool::new(true);
@@ -389,8 +395,15 @@ fn refusals_are_explained() {
     let mut two = Options::new(&name);
     two.queues = 2;
     assert_eq!(error(&two), format!("queues = 2: 1: {name} has one receive ring"));
-    assert_eq!(error(&Options::new("nosuch0")), "interface \"nosuch0\" does not exist; `ringtap list` shows those that do");
-    assert!(error(&Options::new(format!("{name}-7"))).contains("no ring 7"), "{}", error(&Options::new(format!("{name}-7"))));
+    assert_eq!(
+        error(&Options::new("nosuch0")),
+        "interface \"nosuch0\" does not exist; `ringtap list` shows those that do"
+    );
+    assert!(
+        error(&Options::new(format!("{name}-7"))).contains("no ring 7"),
+        "{}",
+        error(&Options::new(format!("{name}-7")))
+    );
     let _first = queue(&Options::new(format!("{name}/x")));
     assert!(error(&Options::new(&name)).contains("is in use"), "{}", error(&Options::new(&name)));
     assert_eq!(rings(&name).expect("it has rings"), 1);

@@ -305,7 +305,10 @@ fn losses_are_known_where_a_nic_counts_them_and_nowhere_else() {
     let mut queues = common::open(&module, &options).unwrap();
     for queue in &mut queues {
         let stats = queue.stats().unwrap();
-        assert_eq!((stats.nic_dropped, stats.ring_dropped, stats.offered), (Count::Exact(0), Count::Unknown, Count::Unknown));
+        assert_eq!(
+            (stats.nic_dropped, stats.ring_dropped, stats.offered),
+            (Count::Exact(0), Count::Unknown, Count::Unknown)
+        );
     }
     for port in ["lo^", "vale0:1", "x{1"] {
         let stats = queue(&module, &whole(port)).stats().unwrap();
@@ -424,14 +427,20 @@ fn refusals_say_what_to_do() {
     }
     assert!(error(&Options::new("vale0:1-3")).contains("no ring 3"));
     module.speak(11..=13);
-    assert!(error(&on_lo).contains("ringtap speaks version 14 of netmap's API, and the module that is loaded speaks 11 to 13"));
+    assert!(
+        error(&on_lo)
+            .contains("ringtap speaks version 14 of netmap's API, and the module that is loaded speaks 11 to 13")
+    );
     module.speak(16..=16);
     assert!(error(&on_lo).contains("speaks 16:"), "{}", error(&on_lo));
     module.speak(99..=99);
     assert!(error(&on_lo).contains("older than 11 or newer than 20"));
     assert!(over::usable(opener(&module)).is_err());
-    for (errno, words) in [(libc::ENOENT, "sudo modprobe netmap"), (libc::EACCES, "run as root"), (libc::EMFILE, "/dev/netmap")] {
-        let error = over::usable(|| Err(std::io::Error::from_raw_os_error(errno))).expect_err("there is none").to_string();
+    for (errno, words) in
+        [(libc::ENOENT, "sudo modprobe netmap"), (libc::EACCES, "run as root"), (libc::EMFILE, "/dev/netmap")]
+    {
+        let error =
+            over::usable(|| Err(std::io::Error::from_raw_os_error(errno))).expect_err("there is none").to_string();
         assert!(error.contains(words), "{error}");
     }
 }

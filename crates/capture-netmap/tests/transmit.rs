@@ -98,7 +98,8 @@ fn frames_are_no_longer_than_the_interface_takes() {
 #[test]
 fn what_cannot_send_is_refused() {
     let module = Module::new();
-    let refused = |port: &str| over::tx(&TxOptions::new(port), opener(&module)).err().map(|e| e.to_string()).unwrap_or_default();
+    let refused =
+        |port: &str| over::tx(&TxOptions::new(port), opener(&module)).err().map(|e| e.to_string()).unwrap_or_default();
     assert!(refused("vale0:1/r").contains("a monitor only watches"));
     assert!(refused("nosuch0").contains("does not exist"));
     let mut options = TxOptions::new("vale0:1");

@@ -50,7 +50,8 @@ impl Device {
 impl Kernel for Device {
     fn control(&self, request: u32, header: &mut [u8], body: &mut [u8]) -> io::Result<()> {
         let address = (body.as_mut_ptr().expose_provenance() as u64).to_ne_bytes();
-        let field = header.get_mut(BODY..).and_then(|rest| rest.first_chunk_mut()).ok_or(io::ErrorKind::InvalidInput)?;
+        let field =
+            header.get_mut(BODY..).and_then(|rest| rest.first_chunk_mut()).ok_or(io::ErrorKind::InvalidInput)?;
         *field = address;
         // SAFETY: the header is whole, and the module reads and writes the request's structure at the address in it: each caller gives
         // the structure that belongs to the type of request. Both are borrowed exclusively until the call returns.

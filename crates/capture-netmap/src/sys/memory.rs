@@ -30,9 +30,11 @@ impl Memory {
     /// What mmap(2) says.
     pub(crate) fn map(fd: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
         let page = page_size();
-        let whole = length.checked_next_multiple_of(page).filter(|&whole| whole != 0).ok_or(io::ErrorKind::InvalidInput)?;
+        let whole =
+            length.checked_next_multiple_of(page).filter(|&whole| whole != 0).ok_or(io::ErrorKind::InvalidInput)?;
         let reserved_length = whole.checked_add(2 * page).ok_or(io::ErrorKind::InvalidInput)?;
-        let reserved = map(std::ptr::null_mut(), reserved_length, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+        let reserved =
+            map(std::ptr::null_mut(), reserved_length, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let inside = reserved.as_ptr().wrapping_add(page).cast();
         match map(inside, whole, protection, libc::MAP_SHARED | libc::MAP_FIXED, fd.as_raw_fd()) {
@@ -73,7 +75,8 @@ impl Memory {
 
     /// Reads two words, which are one integer.
     pub(super) fn load_long(&self, offset: usize) -> Option<u64> {
-        let ([a, b, c, d], [e, f, g, h]) = (self.load(offset)?.to_ne_bytes(), self.load(offset.checked_add(4)?)?.to_ne_bytes());
+        let ([a, b, c, d], [e, f, g, h]) =
+            (self.load(offset)?.to_ne_bytes(), self.load(offset.checked_add(4)?)?.to_ne_bytes());
         Some(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
     }
 
@@ -93,7 +96,7 @@ impl Memory {
         }
         // SAFETY: inside of the mapping, as just checked, and alive as long as `self`. This process writes no buffer that is lent or
         // held; that the module and other users of its memory keep to the rules is what sharing memory with them means.
-        Some(unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), length) })
+        Some(unsafe { std::slice::from_raw_parts(self.base.as_ptr().wrapping_add(offset), length) })
     }
 
     /// The same to be written. The exclusive borrow proves that no other octets of this mapping are out.
@@ -103,7 +106,7 @@ impl Memory {
             return None;
         }
         // SAFETY: as in `octets`, and borrowed exclusively.
-        Some(unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), length) })
+        Some(unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().wrapping_add(offset), length) })
     }
 }
 
@@ -156,7 +159,9 @@ mod tests {
         }
         assert_eq!(memory.load_long(8184), None, "half of it");
         assert_eq!(memory.load(8184), Some(0));
-        assert!(memory.octets(0, 8188).is_some() && memory.octets(1, 8188).is_none() && memory.octets(8188, 0).is_some());
+        assert!(
+            memory.octets(0, 8188).is_some() && memory.octets(1, 8188).is_none() && memory.octets(8188, 0).is_some()
+        );
     }
 
     #[test]

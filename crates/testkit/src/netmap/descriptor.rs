@@ -93,7 +93,9 @@ impl Descriptor {
             parent.open.as_ref().ok_or(libc::EINVAL)?;
             let (shape, count) = (parent.shape, state.ports.len());
             name = format!("{name}/{count}");
-            state.ports.insert(name.clone(), Port { watches_rx, watches_tx, ..Port::new(Shape { host: false, ..shape }) });
+            state
+                .ports
+                .insert(name.clone(), Port { watches_rx, watches_tx, ..Port::new(Shape { host: false, ..shape }) });
         }
         let port = state.find(&name)?;
         if port.gone {
@@ -208,7 +210,12 @@ impl Descriptor {
             if found != 0 || left.is_zero() {
                 return found;
             }
-            state = self.module.inner.change.wait_timeout(state, left).map_or_else(|e| e.into_inner().0, |(state, _)| state);
+            state = self
+                .module
+                .inner
+                .change
+                .wait_timeout(state, left)
+                .map_or_else(|e| e.into_inner().0, |(state, _)| state);
         }
     }
 }

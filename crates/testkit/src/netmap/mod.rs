@@ -215,7 +215,8 @@ impl State {
         }
         if let Some((switch, _)) = from.split_once(':') {
             let prefix = format!("{switch}:");
-            let others: Vec<String> = self.ports.keys().filter(|name| name.starts_with(&prefix) && !name.contains('/')).cloned().collect();
+            let others: Vec<String> =
+                self.ports.keys().filter(|name| name.starts_with(&prefix) && !name.contains('/')).cloned().collect();
             for other in others.iter().filter(|other| *other != from) {
                 if let Some(port) = self.ports.get_mut(other) {
                     port.deliver(0, frame, usize::MAX, 0);

@@ -26,6 +26,9 @@ pub(super) struct Kring {
     pub(super) exclusive: bool,
 }
 
+/// What [`Module::meddle`](super::Module::meddle) was given.
+pub(super) type Meddler = Box<dyn FnMut(&View<'_>) + Send>;
+
 pub(super) struct Port {
     pub(super) shape: Shape,
     pub(super) open: Option<Open>,
@@ -33,7 +36,7 @@ pub(super) struct Port {
     pub(super) gone: bool,
     pub(super) watches_rx: bool,
     pub(super) watches_tx: bool,
-    pub(super) meddler: Option<Box<dyn FnMut(&View<'_>) + Send>>,
+    pub(super) meddler: Option<Meddler>,
     pub(super) host: Vec<Vec<u8>>,
     pub(super) wire: Vec<Vec<u8>>,
     pub(super) resets: u64,
@@ -68,9 +71,10 @@ impl Port {
 
     /// Makes the rings, if nobody has yet.
     pub(super) fn make(&mut self, slots: u32) -> &mut Open {
-        let Shape { rings, slots: usual, buffer_size, host, .. } = self.shape;
+        let Shape { rings, slots: usual, buffer_size, .. } = self.shape;
         self.open.get_or_insert_with(|| {
             let slots = if slots == 0 { usual } else { slots };
+            // Host rings are there in any case; whether they can be opened is asked at the registration.
             let mut layout = Layout { slots, buffer_size, rings, host_rings: 1, buffers: 0 };
             layout.buffers = 2 + layout.all_rings() as u32 * slots + SPARE;
             let memory = Arc::new(Shared::new(layout.length()));
@@ -87,7 +91,6 @@ impl Port {
                 let hwtail = if number >= of_direction { 0 } else { slots - 1 };
                 Kring { hwcur: 0, hwtail, users: 0, exclusive: false }
             };
-            let _ = host; // Whether they can be opened is asked at the registration.
             let rings = (0..layout.all_rings()).map(kring).collect();
             Open { memory, layout, rings, free, descriptors: 0, numbered: 0 }
         })
