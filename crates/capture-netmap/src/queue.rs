@@ -2,29 +2,31 @@
 //!
 //! Knows the ring, not how it was opened. What happens when the module complains or the interface changes is in `queue/trouble.rs`.
 
+mod batch;
 mod trouble;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use capture::{
-    CaptureError, Count, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, QueueStats, Readiness,
-    RxBatch, RxQueue, Timestamp,
+    CaptureError, Count, Direction, Interface, InterfaceIndex, LinkType, QueueStats, Readiness, RxQueue, Timestamp,
 };
 use netdev::{Device, Follow, Link, NicLoss, Promiscuous};
 
 use crate::explain;
-use crate::held::{Held, Shared};
+use crate::held::Shared;
 use crate::options::Options;
 use crate::port::{Port, Rings};
 use crate::sys::abi;
-use crate::sys::ring::{Ring, Slot};
-use crate::walk::{Step, Walk};
+use crate::sys::ring::Ring;
+use crate::walk::Walk;
 
 /// How often a queue looks at its interface, and tells of damage.
 const LOOK: Duration = Duration::from_secs(1);
 /// Room for frames that are joined from several slots: for at least one, whatever the snaplen.
 const SCRATCH: usize = 256 << 10;
+
+pub use batch::{Batch, Frames};
 
 /// One receive ring, read by one thread.
 ///
@@ -90,24 +92,6 @@ struct Counters {
     damaged: u64,
     damage_told: u64,
     super_frames: u64,
-}
-
-/// What the ring held, on loan. Gives it back when dropped.
-pub struct Batch<'q> {
-    queue: &'q mut Queue,
-    constants: Constants,
-}
-
-/// The frames of a batch.
-pub struct Frames<'b> {
-    ring: &'b Ring,
-    walk: &'b mut Walk,
-    scratch: &'b mut [u8],
-    counters: &'b mut Counters,
-    shared: &'b Arc<Shared>,
-    constants: Constants,
-    /// The frame that came last, if it lies in a slot of its own: which.
-    last: Option<u32>,
 }
 
 impl Queue {
@@ -312,7 +296,7 @@ impl RxQueue for Queue {
         let constants = self.constants;
         // Once a batch.
         self.look_if_due(Instant::now());
-        Ok(Some(Batch { queue: self, constants }))
+        Ok(Some(Batch::new(self, constants)))
     }
 
     /// A signal ends the sleep early, as [`Readiness::TimedOut`].
@@ -361,105 +345,5 @@ impl RxQueue for Queue {
 
     fn interfaces(&self) -> &[Interface] {
         &self.interfaces
-    }
-}
-
-impl RxBatch for Batch<'_> {
-    type Frames<'b>
-        = Frames<'b>
-    where
-        Self: 'b;
-
-    #[inline]
-    fn frames(&mut self) -> Frames<'_> {
-        // The borrow proves that no frame of an earlier iterator is left: the scratch is free again.
-        let Queue { ring, walk, scratch, counters, shared, .. } = &mut *self.queue;
-        Frames { ring, walk, scratch, counters, shared, constants: self.constants, last: None }
-    }
-
-    fn stats(&mut self) -> Result<QueueStats, CaptureError> {
-        Ok(self.queue.counters())
-    }
-
-    fn stop(&mut self) -> Result<(), CaptureError> {
-        self.queue.stop_here()
-    }
-}
-
-impl Drop for Batch<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.queue.take_back();
-    }
-}
-
-impl<'b> Iterator for Frames<'b> {
-    type Item = Frame<'b>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Frame<'b>> {
-        loop {
-            let raw = match self.walk.step(self.ring, self.constants.snaplen, &mut self.scratch) {
-                Step::Frame(raw) => raw,
-                Step::Damaged => {
-                    self.counters.received += 1;
-                    self.counters.damaged += 1;
-                    continue;
-                }
-                Step::End => {
-                    self.last = None;
-                    return None;
-                }
-            };
-            self.counters.received += 1;
-            let single = raw.flags & abi::MORE_FRAGMENTS == 0;
-            self.last = single.then(|| self.ring.previous(self.walk.cursor));
-            let mut flags = FrameFlags::NONE;
-            if raw.wire_len > self.constants.longest {
-                flags = FrameFlags::SUPER_FRAME;
-                self.counters.super_frames += 1;
-            }
-            return Some(Frame {
-                data: raw.data,
-                timestamp: self.constants.time,
-                wire_len: raw.wire_len,
-                interface: self.constants.interface,
-                link_type: self.constants.link_type,
-                direction: match self.constants.told {
-                    Told::ByPort(direction) => direction,
-                    Told::ByFrame if raw.flags & abi::SENT != 0 => Direction::Tx,
-                    Told::ByFrame => Direction::Rx,
-                },
-                vlan: None,
-                flags,
-            });
-        }
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.ring.distance(self.walk.cursor, self.walk.end) as usize))
-    }
-}
-
-impl Frames<'_> {
-    /// Keeps the frame that came last beyond its batch, without a copy: its buffer leaves the ring, and one of
-    /// [`Options::extra_bufs`] takes its place.
-    ///
-    /// `None` if no buffer is spare, if the frame is held already or lies in several slots, and with
-    /// [`Options::forward_to_host`], by which it would be taken from the host.
-    pub fn hold(&mut self) -> Option<Held> {
-        if self.constants.forward {
-            return None;
-        }
-        let index = self.last?;
-        let slot = self.ring.slot(index);
-        let data = self.ring.octets(slot)?;
-        let length = data.len().min(self.constants.snaplen);
-        let spare = self.shared.spares.pop()?;
-        self.last = None;
-        self.ring.set_slot(index, Slot { buffer: spare, length: 0, flags: abi::BUF_CHANGED });
-        let shared = Arc::clone(self.shared);
-        Some(Held::new(shared, slot.buffer, length, slot.length.into(), self.constants.time))
     }
 }

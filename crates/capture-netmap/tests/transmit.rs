@@ -16,7 +16,7 @@ fn fill(tx: &mut Tx, frames: &[Vec<u8>]) -> usize {
         octets[..frame.len()].copy_from_slice(frame);
         frame.len()
     })
-    .unwrap()
+    .expect("the port goes on")
 }
 
 fn frames(count: usize) -> Vec<Vec<u8>> {
