@@ -10,6 +10,9 @@
 //!   nothing, it makes its sender wait; that the sender waits is not known here either.
 //! - **A time is of a sync, not of a frame**: all frames that one look at the ring brought have the same, in microseconds.
 //! - **`stop` does not close the port.** What is in the ring at that moment is lent; what comes later is not, and is not counted.
+//! - Host rings (`eth1^`) have what the host sends only while somebody has the transmit rings of the interface open by netmap; else it goes
+//!   straight to the driver. A monitor sees only ports that somebody has open.
+//! - An interface cannot be deleted while a port of it is open: the command waits. The queue ends with an error within about a second.
 //! - No filters: they are to be run on the frames that come out. Frames are cut to the snaplen without being copied.
 //! - Registering a port may take its link down for some seconds. GRO and LRO are to be switched off, or frames come merged.
 //!

@@ -114,10 +114,10 @@ impl<'b> Iterator for Frames<'b> {
 
 impl Frames<'_> {
     /// Keeps the frame that came last beyond its batch, without a copy: its buffer leaves the ring, and one of
-    /// [`Options::extra_bufs`] takes its place.
+    /// [`Options::extra_bufs`](crate::Options::extra_bufs) takes its place.
     ///
     /// `None` if no buffer is spare, if the frame is held already or lies in several slots, and with
-    /// [`Options::forward_to_host`], by which it would be taken from the host.
+    /// [`Options::forward_to_host`](crate::Options::forward_to_host), by which it would be taken from the host.
     pub fn hold(&mut self) -> Option<Held> {
         if self.constants.forward {
             return None;
