@@ -19,6 +19,7 @@ const RULES: &[Rule] = &[
     Rule { name: "capture", knows: &[], only_here: &[] },
     Rule { name: "netdev", knows: &["capture"], only_here: &[] },
     Rule { name: "capture-afpacket", knows: &["capture", "netdev"], only_here: &[] },
+    Rule { name: "capture-netmap", knows: &["capture", "netdev"], only_here: &[] },
     Rule { name: "capture-afxdp", knows: &["capture", "netdev"], only_here: &[] },
     Rule { name: "capture-pcap", knows: &["capture", "netdev"], only_here: &["libloading"] },
     Rule { name: "pktgen", knows: &["capture"], only_here: &[] },

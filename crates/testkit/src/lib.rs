@@ -8,6 +8,7 @@ pub mod frames;
 pub mod generate;
 pub mod kafka;
 pub mod net;
+pub mod netmap;
 pub mod queues;
 pub mod random;
 pub mod reference;

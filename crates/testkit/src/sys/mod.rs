@@ -2,5 +2,6 @@
 
 pub(crate) mod bpf;
 pub(crate) mod packet;
+pub(crate) mod shared;
 pub(crate) mod thread;
 pub(crate) mod tun;
