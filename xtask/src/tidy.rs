@@ -20,6 +20,7 @@ const RULES: &[Rule] = &[
     Rule { name: "netdev", knows: &["capture"], only_here: &[] },
     Rule { name: "capture-afpacket", knows: &["capture", "netdev"], only_here: &[] },
     Rule { name: "capture-pcap", knows: &["capture"], only_here: &["libloading"] },
+    Rule { name: "capture-pfring", knows: &["capture", "netdev"], only_here: &["libloading"] },
     Rule { name: "pktgen", knows: &["capture"], only_here: &[] },
     Rule { name: "pipeline", knows: &["capture"], only_here: &[] },
     Rule { name: "shipper", knows: &["pipeline"], only_here: &["rdkafka", "rdkafka-sys"] },

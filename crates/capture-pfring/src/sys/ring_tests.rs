@@ -1,0 +1,1 @@
+//! The walk on images in plain memory.
