@@ -39,7 +39,7 @@ pub fn open_with<S: System>(system: S, options: &Options) -> Result<Vec<Queue<S>
     check_parameters(&system, options)?;
     let plan = Arc::new(Plan { system, options: options.clone(), program });
     let mut ports = (0..options.queues).map(|_| Port::prepare(&plan)).collect::<Result<Vec<_>, _>>()?;
-    let shares = share(options, &ports)?;
+    let shares = share(options, &mut ports)?;
     for port in &ports {
         port.activate()?;
     }
@@ -104,7 +104,7 @@ fn check_parameters<S: System>(system: &S, options: &Options) -> Result<(), Capt
 }
 
 /// Gives each port its part of the interface.
-fn share<K: Socket>(options: &Options, ports: &[Port<K>]) -> Result<Vec<Share>, CaptureError> {
+fn share<K: Socket>(options: &Options, ports: &mut [Port<K>]) -> Result<Vec<Share>, CaptureError> {
     let queues = ports.len();
     let Some(first) = ports.first().filter(|_| queues > 1) else {
         return Ok(vec![Share::Alone; queues]);
@@ -123,7 +123,7 @@ fn share<K: Socket>(options: &Options, ports: &[Port<K>]) -> Result<Vec<Share>, 
         return join_cluster(options.cluster_id, ports);
     }
     let shares: Vec<Share> = (0..queues).map(|number| Share::channels(number, queues)).collect();
-    for (port, share) in ports.iter().zip(&shares) {
+    for (port, share) in ports.iter_mut().zip(&shares) {
         port.take(*share).map_err(|e| CaptureError::system("setting SO_SET_CHANNEL_ID", e))?;
     }
     Ok(shares)
@@ -131,7 +131,7 @@ fn share<K: Socket>(options: &Options, ports: &[Port<K>]) -> Result<Vec<Share>, 
 
 /// All ports of a cluster, each as the queue of its number: joining fails if somebody else has that. A port that has joined one cluster
 /// leaves it when it joins the next.
-fn join_cluster<K: Socket>(wanted: Option<u16>, ports: &[Port<K>]) -> Result<Vec<Share>, CaptureError> {
+fn join_cluster<K: Socket>(wanted: Option<u16>, ports: &mut [Port<K>]) -> Result<Vec<Share>, CaptureError> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const TRIES: usize = 64;
     let mut tried = 0;
@@ -141,7 +141,7 @@ fn join_cluster<K: Socket>(wanted: Option<u16>, ports: &[Port<K>]) -> Result<Vec
         let id = wanted.unwrap_or_else(next);
         tried += 1;
         let shares: Vec<Share> = (0_u16..).take(ports.len()).map(|queue| Share::Cluster { id, queue }).collect();
-        match ports.iter().zip(&shares).try_for_each(|(port, share)| port.take(*share)) {
+        match ports.iter_mut().zip(&shares).try_for_each(|(port, share)| port.take(*share)) {
             Ok(()) => return Ok(shares),
             Err(_) if wanted.is_none() && tried < TRIES => {}
             Err(e) => return Err(port::cluster_error(id, e)),

@@ -48,11 +48,12 @@ impl Share {
 }
 
 #[derive(Debug)]
-pub(crate) struct Port<K> {
+pub(crate) struct Port<K: Socket> {
     pub(crate) memory: Memory,
     pub(crate) walk: Walk,
     pub(crate) socket: K,
     pub(crate) device: Device,
+    in_cluster: bool,
     _promiscuous: Option<Promiscuous>,
 }
 
@@ -137,7 +138,7 @@ impl<K: Socket> Port<K> {
             CaptureDirection::Promisc => plan.system.promiscuous(&device)?,
             CaptureDirection::In | CaptureDirection::Out => None,
         };
-        Ok(Self { memory, walk, socket, device, _promiscuous: promiscuous })
+        Ok(Self { memory, walk, socket, device, in_cluster: false, _promiscuous: promiscuous })
     }
 
     /// RX channels of the interface: its RSS queues.
@@ -153,11 +154,21 @@ impl<K: Socket> Port<K> {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn take(&self, share: Share) -> io::Result<()> {
+    pub(crate) fn take(&mut self, share: Share) -> io::Result<()> {
+        self.in_cluster = matches!(share, Share::Cluster { .. });
         match share {
             Share::Alone => Ok(()),
             Share::Channels(mask) => self.socket.set(option::SET_CHANNEL_ID, &mask.to_ne_bytes()),
             Share::Cluster { id, queue } => self.socket.set(option::ADD_TO_CLUSTER, &abi::cluster(id, queue)),
+        }
+    }
+
+    /// Leaves its cluster, if it is in one.
+    pub(crate) fn leave(&mut self) {
+        if std::mem::take(&mut self.in_cluster)
+            && let Err(error) = self.socket.set(option::REMOVE_FROM_CLUSTER, &[])
+        {
+            tracing::debug!(%error, "a socket stays in its cluster");
         }
     }
 
@@ -182,6 +193,14 @@ impl<K: Socket> Port<K> {
             self.activate()?;
         }
         Ok(passed)
+    }
+}
+
+/// The module takes a socket out of its cluster when it is closed, but not if its interface was deleted meanwhile (`ring_release` does so
+/// for a bound socket, and `remove_device_from_ring_list` unbinds it): then the cluster would keep a pointer to freed memory.
+impl<K: Socket> Drop for Port<K> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

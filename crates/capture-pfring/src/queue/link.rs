@@ -6,9 +6,8 @@ use capture::{CaptureError, Interface, InterfaceIndex, LinkType};
 use netdev::{Follow, Link};
 
 use super::{NEVER, Queue};
-use crate::port::{Port, Share};
-use crate::sys::abi::option;
-use crate::sys::socket::{Socket, System};
+use crate::port::Port;
+use crate::sys::socket::System;
 
 /// Octets of an Ethernet header and two tags.
 const HEADERS: u32 = 14 + 8;
@@ -73,15 +72,11 @@ impl<S: System> Queue<S> {
         }
     }
 
-    fn open_port(&self) -> Result<Port<S::Socket>, CaptureError> {
-        let port = Port::prepare(&self.plan)?;
-        if matches!(self.share, Share::Cluster { .. }) {
-            // The sockets of a cluster have to be bound to the same interface: this old one leaves, and when those of the other queues
-            // have left too, the new ones can join.
-            if let Err(error) = self.port.socket.set(option::REMOVE_FROM_CLUSTER, &[]) {
-                tracing::debug!(queue = self.number, %error, "the old socket stays in the cluster");
-            }
-        }
+    fn open_port(&mut self) -> Result<Port<S::Socket>, CaptureError> {
+        let mut port = Port::prepare(&self.plan)?;
+        // The sockets of a cluster have to be bound to the same interface: this old one leaves, and when those of the other queues
+        // have left too, the new ones can join.
+        self.port.leave();
         port.take(self.share).map_err(|e| CaptureError::system("sharing the interface", e))?;
         port.activate()?;
         Ok(port)

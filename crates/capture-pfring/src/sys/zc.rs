@@ -204,10 +204,10 @@ impl Zc {
         if zc.fill_handles() < burst { Err(Refused::Handles) } else { Ok(zc) }
     }
 
-    /// Gets handles for the places that have none; how many places from the first on have one.
+    /// Gets handles for the places that have none, or what cannot be one; how many places from the first on have one.
     fn fill_handles(&mut self) -> usize {
         for handle in &mut self.handles {
-            if handle.is_null() {
+            if handle.is_null() || !handle.is_aligned() {
                 // SAFETY: an open cluster.
                 *handle = unsafe { (self.api.get_packet_handle)(self.cluster.as_ptr()) };
             }
