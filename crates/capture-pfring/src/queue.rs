@@ -34,7 +34,8 @@ pub struct Queue<S: System = Kernel> {
     plan: Arc<Plan<S>>,
     number: usize,
     share: Share,
-    port: Port<S::Socket>,
+    /// `None` while the interface is deleted.
+    port: Option<Port<S::Socket>>,
     interfaces: Vec<Interface>,
     constants: Constants,
     counters: Counters,
@@ -80,6 +81,7 @@ impl<S: System> Queue<S> {
         let constants = Constants { interface: InterfaceIndex(0), longest: u32::MAX };
         let counters = Counters::default();
         let (stopped, ended, obstacle) = (false, false, None);
+        let port = Some(port);
         let mut queue =
             Self { plan, number, share, port, interfaces, constants, counters, companions, stopped, ended, obstacle };
         queue.note_interface();
@@ -94,31 +96,50 @@ impl<S: System> Queue<S> {
 
     fn books(&mut self) -> Books<'_, S> {
         let Self { plan, port, counters, companions, stopped, .. } = self;
-        let (memory, socket, nic) = (&port.memory, &port.socket, &mut companions.nic);
-        Books { system: &plan.system, socket, memory, counters, nic, stopped }
+        let ring = port.as_ref().map(|port| (&port.memory, &port.socket));
+        Books { system: &plan.system, ring, counters, nic: &mut companions.nic, stopped }
     }
 
     /// Frames that wait. Finds the place again if it was lost.
     fn waiting(&mut self) -> Result<u64, CaptureError> {
-        let waiting = self.port.walk.waiting(&self.port.memory);
-        if !self.port.walk.is_lost() {
+        let Some(port) = &mut self.port else { return Ok(0) };
+        let waiting = port.walk.waiting(&port.memory);
+        if !port.walk.is_lost() {
             return Ok(waiting);
         }
-        self.find_again()?;
-        Ok(self.port.walk.waiting(&self.port.memory))
+        self.find_again()
     }
 
     #[cold]
-    fn find_again(&mut self) -> Result<(), CaptureError> {
-        let passed = self.port.find_again(&self.plan.system, self.stopped)?;
+    fn find_again(&mut self) -> Result<u64, CaptureError> {
+        let Some(port) = &mut self.port else { return Ok(0) };
+        let passed = port.find_again(&self.plan.system, self.stopped)?;
         self.counters.received += passed;
         self.counters.damaged += passed;
+        let waiting = port.walk.waiting(&port.memory);
         tracing::warn!(
             queue = self.number,
             frames = self.counters.damaged,
             "the ring's bookkeeping pointed outside of what it holds: so many frames could not be read so far"
         );
-        Ok(())
+        Ok(waiting)
+    }
+
+    fn take_back(&mut self) {
+        if let Some(port) = &mut self.port {
+            port.walk.take_back(&port.memory);
+        }
+    }
+
+    /// Sleeps until the watermark is reached.
+    fn sleep(&mut self, pause: Duration) -> Result<Polled, CaptureError> {
+        match &self.port {
+            Some(port) => port.socket.poll(pause).map_err(|e| CaptureError::system("waiting for frames", e)),
+            None => {
+                std::thread::sleep(pause);
+                Ok(Polled::Nothing)
+            }
+        }
     }
 }
 
@@ -137,10 +158,11 @@ impl<S: System> RxQueue for Queue<S> {
             self.look(now);
         }
         let Self { plan, port, counters, companions, stopped, .. } = self;
-        let Some((loan, count)) = port.walk.lend(&port.memory, MOST) else { return Ok(None) };
+        let Some(Port { walk, memory, socket, .. }) = port else { return Ok(None) };
+        let Some((loan, count)) = walk.lend(memory, MOST) else { return Ok(None) };
         counters.received += count;
-        let (memory, socket, nic) = (&port.memory, &port.socket, &mut companions.nic);
-        let books = Books { system: &plan.system, socket, memory, counters, nic, stopped };
+        let nic = &mut companions.nic;
+        let books = Books { system: &plan.system, ring: Some((memory, socket)), counters, nic, stopped };
         Ok(Some(Batch { loan, books, constants }))
     }
 
@@ -169,7 +191,7 @@ impl<S: System> RxQueue for Queue<S> {
             }
             let until_look = self.next_look(now).saturating_duration_since(now).max(Duration::from_millis(1));
             let pause = left.min(until_look).min(self.plan.options.poll_duration);
-            match self.port.socket.poll(pause).map_err(|e| CaptureError::system("waiting for frames", e))? {
+            match self.sleep(pause)? {
                 Polled::Interrupted => return Ok(Readiness::TimedOut),
                 // The kernel says readable and there is nothing: never seen, and not worth a busy core.
                 Polled::Ready if self.waiting()? == 0 => std::thread::sleep(pause.min(Duration::from_millis(1))),
@@ -182,12 +204,12 @@ impl<S: System> RxQueue for Queue<S> {
     /// Shuts the ring down and waits until the kernel's receive paths are through, some milliseconds. Of a queue in a cluster whose ring
     /// is full, the module goes on to count what it would have got as lost, until there is room again.
     fn stop(&mut self) -> Result<(), CaptureError> {
-        self.port.walk.take_back(&self.port.memory);
+        self.take_back();
         self.books().stop()
     }
 
     fn stats(&mut self) -> Result<QueueStats, CaptureError> {
-        self.port.walk.take_back(&self.port.memory);
+        self.take_back();
         let now = Instant::now();
         if now >= self.next_look(now) {
             self.look(now);

@@ -178,15 +178,6 @@ fn an_interface_may_be_down_deleted_and_made_again() {
         testkit::net::Veth::pair(&lab.a, "a0", &lab.b, "b0", &VethOptions::default());
         testkit::conformance::wait_for_carrier(&lab.a, "a0");
         read(&mut opened, Duration::from_millis(1500));
-        println!("{}", std::fs::read_to_string("/proc/net/pf_ring/info").unwrap_or_default());
-        println!(
-            "{}",
-            String::from_utf8_lossy(
-                &lab.b
-                    .run("sh", &["-c", "ip -o link; ls /proc/net/pf_ring; cat /proc/net/pf_ring/[0-9]*; true"])
-                    .stdout
-            )
-        );
         send(50);
         for harvest in lab.b.enter(|| finish_all(opened)) {
             assert_eq!(harvest.stats.offered, Count::Exact(harvest.stats.received) + harvest.stats.ring_dropped);

@@ -56,8 +56,8 @@ impl Counters {
 /// All of a queue but the walk.
 pub(super) struct Books<'q, S: System> {
     pub(super) system: &'q S,
-    pub(super) socket: &'q S::Socket,
-    pub(super) memory: &'q Memory,
+    /// `None` while the interface is deleted.
+    pub(super) ring: Option<(&'q Memory, &'q S::Socket)>,
     pub(super) counters: &'q mut Counters,
     /// Of the first queue of the interface.
     pub(super) nic: &'q mut Option<NicLoss>,
@@ -66,7 +66,9 @@ pub(super) struct Books<'q, S: System> {
 
 impl<S: System> Books<'_, S> {
     pub(super) fn stats(&mut self) -> QueueStats {
-        self.counters.read(self.memory);
+        if let Some((memory, _)) = self.ring {
+            self.counters.read(memory);
+        }
         QueueStats {
             offered: Count::Exact(self.counters.offered.sum),
             received: self.counters.received,
@@ -85,7 +87,7 @@ impl<S: System> Books<'_, S> {
         }
         // Even if the kernel refuses: the queue ends when it is found empty.
         *self.stopped = true;
-        port::shut_down(self.system, self.socket)
+        self.ring.map_or(Ok(()), |(_, socket)| port::shut_down(self.system, socket))
     }
 }
 

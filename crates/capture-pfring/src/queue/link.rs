@@ -52,12 +52,16 @@ impl<S: System> Queue<S> {
         if self.companions.follow.as_ref().map(Follow::link) != Some(Link::Deleted) {
             return;
         }
+        // Closed before the new one is bound: the module counts the sockets of an interface, and shows frames to none if it counts none. A
+        // socket that is closed later than its interface it may take off the count of the new one.
+        if let Some(port) = self.port.take() {
+            self.counters.read(&port.memory);
+            self.counters.new_ring();
+        }
         match self.open_port() {
             Ok(port) => {
-                self.counters.read(&self.port.memory);
-                self.counters.new_ring();
                 let device = port.device;
-                self.port = port;
+                self.port = Some(port);
                 self.obstacle = None;
                 if let Some(follow) = &mut self.companions.follow {
                     follow.adopt(device, now);
@@ -72,11 +76,9 @@ impl<S: System> Queue<S> {
         }
     }
 
-    fn open_port(&mut self) -> Result<Port<S::Socket>, CaptureError> {
+    /// Sockets of a cluster have to be bound to the same interface: this works when those of the other queues are closed, too.
+    fn open_port(&self) -> Result<Port<S::Socket>, CaptureError> {
         let mut port = Port::prepare(&self.plan)?;
-        // The sockets of a cluster have to be bound to the same interface: this old one leaves, and when those of the other queues
-        // have left too, the new ones can join.
-        self.port.leave();
         port.take(self.share).map_err(|e| CaptureError::system("sharing the interface", e))?;
         port.activate()?;
         Ok(port)
