@@ -54,8 +54,8 @@ pub struct Options {
     pub cluster_id: Option<u16>,
     /// Octets captured of each frame, 1 to 65,535, cut in the kernel. Default 256: headers with tunnels and options.
     ///
-    /// The ring has room for `min_num_slots` (a parameter of the module, default 4096) frames of this length, and for more if they are
-    /// shorter: slots are as long as what they hold.
+    /// The ring has room for `min_num_slots` (a parameter of the module, default 4096; above 1600 octets fewer, but 512 at least) frames of
+    /// this length, and for more if they are shorter: slots are as long as what they hold.
     pub snaplen: u32,
     /// Which frames. Default: [`CaptureDirection::Promisc`].
     pub direction: CaptureDirection,

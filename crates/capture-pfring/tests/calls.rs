@@ -93,7 +93,11 @@ fn several_queues_share_by_a_cluster_or_by_channels() {
     drop(queues);
 
     let model = Model(Module::new(Settings { channels: 4, ..Settings::default() }));
-    let queues = open(&model, |o| o.queues = 2).unwrap();
+    let mut queues = open(&model, |o| o.queues = 2).unwrap();
+    let shape = FrameShape { flows: 50, ..FrameShape::default() };
+    (0..100).for_each(|number| model.0.receive(&numbered(&shape, number)));
+    let shares: Vec<usize> = queues.iter_mut().map(|queue| common::drain(queue).len()).collect();
+    assert_eq!(shares, [50, 50], "each channel in one queue");
     let calls = model.0.calls();
     assert!(calls.contains(&set(108, &[0x55; 8])) && calls.contains(&set(108, &[0xaa; 8])), "{calls:?}");
     drop(queues);
@@ -177,6 +181,21 @@ fn what_is_missing_is_said() {
     assert!(text.contains("wrong ring version: pf_ring.ko 7.8.0 has 19, this program knows 21"), "{text}");
     let quick = Settings { parameters: [("quick_mode", 1)].into(), ..Settings::default() };
     assert!(error(quick).to_string().contains("quick_mode=1"));
+}
+
+/// On the kernel of this machine, which has the module in scripts/guest-test only.
+#[test]
+fn a_machine_without_the_module_is_told_so() {
+    match capture_pfring::usable() {
+        Ok(()) => assert!(std::path::Path::new("/proc/net/pf_ring").exists()),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(
+                text.starts_with("pf_ring.ko is not loaded: modprobe pf_ring") || text.contains("CAP_NET_RAW"),
+                "{text}"
+            );
+        }
+    }
 }
 
 #[test]
