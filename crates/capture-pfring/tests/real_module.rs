@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use capture::{CaptureDirection, CaptureError, Count, Direction, RxBatch, RxQueue};
+use capture::{BpfInstruction, CaptureDirection, CaptureError, Count, Direction, FilterProgram, RxBatch, RxQueue};
 use capture_pfring::{Options, Queue, Sharing, open, open_zc, usable};
 use testkit::conformance::{Lab, Nature, Settings, VethLab, finish, finish_all};
 use testkit::net::VethOptions;
@@ -186,6 +186,24 @@ fn an_interface_may_be_down_deleted_and_made_again() {
         numbers.sort_unstable();
         assert!(numbers.iter().copied().eq(0..100), "{queues} queues: {} frames", numbers.len());
     }
+}
+
+/// The module runs filters with the kernel's extensions: a tag that was taken out is found, and the frame comes with it.
+#[test]
+#[ignore = "needs pf_ring.ko: scripts/guest-test"]
+fn filters_find_tags_that_the_kernel_takes_out() {
+    let code = |code, jt, jf, k| BpfInstruction { code, jt, jf, k };
+    // SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT
+    let tagged = vec![code(0x30, 0, 0, 0xffff_f030), code(0x15, 0, 1, 1), code(6, 0, 0, 1), code(6, 0, 0, 0)];
+    let lab = VethLab::new(&VethOptions::default());
+    let queue = open_with(&lab, |o| o.filter = FilterProgram::new(tagged).ok()).pop().unwrap();
+    let shape = FrameShape { tag: Some((0x8100, 0x2007)), ..FrameShape::default() };
+    let sent = [numbered(&shape, 1), numbered(&FrameShape::default(), 2), numbered(&shape, 3)];
+    lab.send(&sent);
+    let harvest = lab.b.enter(|| finish(queue));
+    harvest.assert_closed();
+    assert_eq!(harvest.numbers(), [1, 3]);
+    assert_eq!(harvest.frames[0].data, sent[0], "whole, though the program returned 1");
 }
 
 /// Both directions in one queue, each told.
