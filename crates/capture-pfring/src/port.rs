@@ -172,6 +172,11 @@ impl<K: Socket> Port<K> {
         }
     }
 
+    /// The module's count of sockets on the interface goes up by one.
+    pub(crate) fn bind_again(&self, name: &str) -> Result<(), CaptureError> {
+        self.socket.bind(&abi::address(self.device.index)).map_err(|e| bind_error(name, e))
+    }
+
     /// From now on frames come.
     pub(crate) fn activate(&self) -> Result<(), CaptureError> {
         set(&self.socket, option::ACTIVATE_RING, &[1], "SO_ACTIVATE_RING")

@@ -27,6 +27,10 @@ const NEVER: Duration = Duration::from_secs(3600);
 ///
 /// An interface that goes down, comes back, is renamed, or is deleted and made again is logged, and capture goes on.
 ///
+/// # What the module does not count
+/// When another PF_RING socket of this machine is closed, the module may forget this one (see `be_counted` in queue/link.rs). The queue finds that
+/// out within a second, sets it right and says so in the log; frames of that time are in no counter.
+///
 /// `wire_len` of a frame is that of the frame with its link-layer header and all its tags, without the frame check sequence. The
 /// kernel takes the outermost tag out of a received frame, and the module puts it back with TPID 0x8100, whatever it was (a tag whose
 /// 16 bits are all 0 it does not put back).

@@ -188,6 +188,23 @@ fn an_interface_may_be_down_deleted_and_made_again() {
     }
 }
 
+/// The other end of the cable has the number of this one, in its namespace: then the module forgets a capture when another one ends.
+#[test]
+#[ignore = "needs pf_ring.ko: scripts/guest-test"]
+fn a_capture_goes_on_when_another_one_ends() {
+    let lab = VethLab::new(&VethOptions::default());
+    let mut one = open_with(&lab, |_| {}).pop().unwrap();
+    drop(open_with(&lab, |_| {}));
+    let begin = Instant::now();
+    lab.b.enter(|| {
+        while begin.elapsed() < Duration::from_millis(1500) {
+            one.wait(Duration::from_millis(100)).unwrap();
+        }
+    });
+    lab.send(&[numbered(&FrameShape::default(), 1)]);
+    assert_eq!(lab.b.enter(|| finish(one)).numbers(), [1]);
+}
+
 /// The module runs filters with the kernel's extensions: a tag that was taken out is found, and the frame comes with it.
 #[test]
 #[ignore = "needs pf_ring.ko: scripts/guest-test"]

@@ -23,6 +23,28 @@ impl<S: System> Queue<S> {
             follow.look(now);
         }
         self.note_interface();
+        self.be_counted();
+    }
+
+    /// When any socket is closed, also another program's, the module takes it off the counts of all interfaces of that number, those of other
+    /// namespaces included (`ring_release` goes through its list of all devices). An interface with a count of 0 shows frames to nobody, without
+    /// an error. Binding once more sets it right.
+    fn be_counted(&mut self) {
+        let (Some(port), Some(follow)) = (&self.port, &self.companions.follow) else { return };
+        if self.stopped || follow.link() != Link::Up || self.plan.system.bound_sockets(follow.name()) != Some(0) {
+            return;
+        }
+        let interface = follow.name();
+        match port.bind_again(interface) {
+            Ok(()) => tracing::warn!(
+                interface,
+                queue = self.number,
+                "pf_ring.ko had forgotten this capture when another one ended; for up to a second frames were not seen, nor counted"
+            ),
+            Err(error) => {
+                tracing::warn!(interface, queue = self.number, "pf_ring.ko has forgotten this capture: {error}");
+            }
+        }
     }
 
     /// The frames to come are of the interface as it was last seen.

@@ -98,6 +98,10 @@ pub trait System: Send + Sync + 'static {
     fn parameter(&self, name: &str) -> Option<u32>;
     /// Waits until no core is any longer in a receive path that it entered before the call.
     fn settle(&self);
+    /// How many sockets the module counts as bound to this interface; `None` if it does not say.
+    fn bound_sockets(&self, _name: &str) -> Option<u32> {
+        None
+    }
 }
 
 /// The kernel of this machine.
@@ -151,6 +155,12 @@ impl System for Kernel {
             // Not with nohz_full: a receive path is through after far less than this.
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Of the calling thread's namespace.
+    fn bound_sockets(&self, name: &str) -> Option<u32> {
+        let text = std::fs::read_to_string(format!("/proc/thread-self/net/pf_ring/dev/{name}/info")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("# Bound Sockets:"))?.trim().parse().ok()
     }
 }
 
