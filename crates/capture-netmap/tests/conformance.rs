@@ -11,6 +11,7 @@ use testkit::net::VethOptions;
 use testkit::netmap::{Module, Shape};
 
 const NATURE: Nature = Nature {
+    keeps_tpid: true,
     time_per_frame: false,
     drops_known: false,
     filters: false,

@@ -77,6 +77,7 @@ struct Vale {
 impl Lab for Vale {
     type Queue = Queue;
     const NATURE: Nature = Nature {
+        keeps_tpid: true,
         time_per_frame: false,
         drops_known: false,
         filters: false,

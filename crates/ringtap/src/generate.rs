@@ -77,6 +77,7 @@ pub(crate) fn send(args: &GenArgs, stop: &AtomicBool, progress: impl FnMut(u64, 
     match args.backend.unwrap_or_else(|| default_backend(&args.interface)) {
         TxBackend::Afpacket => run(open(args, parts, Tx::open)?, wanted, stop, progress),
         TxBackend::Packet => run(open(args, parts, CopyTx::open)?, wanted, stop, progress),
+        TxBackend::Netmap => run(open_netmap(args, parts)?, wanted, stop, progress),
         TxBackend::Afxdp => run(open_afxdp(args, parts)?, wanted, stop, progress),
     }
     .map_err(|e| Failure::Running(e.into()))
@@ -121,9 +122,21 @@ fn open_afxdp(args: &GenArgs, parts: Vec<Part>) -> Result<Vec<(Part, capture_afx
     (0..).zip(parts).map(open).collect::<Result<_, _>>().map_err(|error| Failure::Setup(error.into()))
 }
 
+/// One ring or port of netmap, which one thread fills.
+fn open_netmap(args: &GenArgs, parts: Vec<Part>) -> Result<Vec<(Part, capture_netmap::Tx)>, Failure> {
+    let open = |part| {
+        let options = capture_netmap::TxOptions::new(&args.interface);
+        capture_netmap::Tx::open(&options).map(|tx| (part, tx))
+    };
+    parts.into_iter().map(open).collect::<Result<_, _>>().map_err(|error| Failure::Setup(error.into()))
+}
+
 /// A carrier may take its time; what is sent before is lost without a word.
 fn wait_for_link(args: &GenArgs, stop: &AtomicBool) -> Result<()> {
     let name = args.interface.as_str();
+    if args.backend == Some(TxBackend::Netmap) && name.contains([':', '{', '}']) {
+        return Ok(()); // a port of the module's own
+    }
     let begin = Instant::now();
     loop {
         let list = interfaces::list()?;

@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod frames;
 pub mod generate;
 pub mod kafka;
+pub mod model;
 pub mod net;
 pub mod netmap;
 pub mod queues;

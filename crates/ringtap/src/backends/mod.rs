@@ -3,8 +3,10 @@
 mod afpacket;
 mod afxdp;
 mod filter;
+mod netmap;
 mod packet;
 mod pcap;
+mod pfring;
 
 use anyhow::{Result, bail};
 use capture::{CaptureError, RxQueue};
@@ -24,6 +26,10 @@ pub(crate) enum Backend {
     Afpacket,
     /// AF_XDP: frames before the kernel's stack, by a program in the driver. Takes them away from this machine.
     Afxdp,
+    /// netmap: the NIC's own rings, VALE ports, pipes (needs netmap.ko). Takes frames away from this machine, but see --host.
+    Netmap,
+    /// PF_RING: vanilla by its module, ZC by libpfring for zc:IFACE (needs pf_ring.ko).
+    Pfring,
     /// A packet socket without a ring (recvmmsg), as a baseline.
     Packet,
     /// Any libpcap found at run time, or the one that --libpcap names.
@@ -32,13 +38,16 @@ pub(crate) enum Backend {
 
 impl Backend {
     /// All, in the order in which they are listed.
-    pub(crate) const ALL: &[Self] = &[Self::Afpacket, Self::Afxdp, Self::Packet, Self::Pcap];
+    pub(crate) const ALL: &[Self] =
+        &[Self::Afpacket, Self::Afxdp, Self::Netmap, Self::Pfring, Self::Packet, Self::Pcap];
 
     /// As users write it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Afpacket => "afpacket",
             Self::Afxdp => "afxdp",
+            Self::Netmap => "netmap",
+            Self::Pfring => "pfring",
             Self::Packet => "packet",
             Self::Pcap => "pcap",
         }
@@ -49,6 +58,8 @@ impl Backend {
         match self {
             Self::Afpacket => "AF_PACKET, TPACKET_V3",
             Self::Afxdp => "AF_XDP",
+            Self::Netmap => "netmap",
+            Self::Pfring => "PF_RING",
             Self::Packet => "packet socket without a ring, a baseline",
             Self::Pcap => "libpcap",
         }
@@ -59,6 +70,8 @@ impl Backend {
         match self {
             Self::Afpacket | Self::Packet => capture_afpacket::usable(),
             Self::Afxdp => capture_afxdp::usable(),
+            Self::Netmap => capture_netmap::usable(),
+            Self::Pfring => capture_pfring::usable(),
             // libpcap opens packet sockets, like the other.
             Self::Pcap => Libpcap::load(None).and_then(|_| capture_afpacket::usable()),
         }
@@ -69,6 +82,9 @@ impl Backend {
 pub(crate) enum Queues {
     Afpacket(Vec<capture_afpacket::Queue>),
     Afxdp(Vec<capture_afxdp::Queue>),
+    Netmap(Vec<capture_netmap::Queue>),
+    Pfring(Vec<capture_pfring::Queue>),
+    PfringZc(Vec<capture_pfring::ZcQueue>),
     Packet(Vec<capture_afpacket::PlainQueue>),
     Pcap(Vec<capture_pcap::LiveQueue>),
 }
@@ -110,17 +126,19 @@ pub(crate) fn peek(capture: &CaptureOptions, filters: &FilterOptions) -> Result<
 
 fn open_as(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Result<Vec<Result<Opened>>> {
     let backend = capture.backend.unwrap_or_default();
-    if backend != Backend::Afxdp {
-        refuse(
-            backend,
-            &[
-                ("xdp-mode", capture.xdp_mode.is_some()),
-                ("xdp-attach", capture.xdp_attach.is_some()),
-                ("host", capture.host == Some(true)),
-                ("huge-pages", capture.huge_pages == Some(true)),
-            ],
-        )?;
-    }
+    let (xdp, pfring) = (backend == Backend::Afxdp, backend == Backend::Pfring);
+    refuse(
+        backend,
+        &[
+            ("xdp-mode", !xdp && capture.xdp_mode.is_some()),
+            ("xdp-attach", !xdp && capture.xdp_attach.is_some()),
+            ("huge-pages", !xdp && capture.huge_pages == Some(true)),
+            ("host", !xdp && backend != Backend::Netmap && capture.host == Some(true)),
+            ("cluster-id", !pfring && capture.cluster_id.is_some()),
+            ("watermark", !pfring && capture.watermark.is_some()),
+            ("libpfring", !pfring && capture.libpfring.is_some()),
+        ],
+    )?;
     match backend {
         Backend::Afpacket => {
             refuse(
@@ -134,6 +152,8 @@ fn open_as(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Res
             afpacket::open_all(capture, filters, peek)
         }
         Backend::Afxdp => afxdp::open_all(capture, filters),
+        Backend::Netmap => netmap::open_all(capture, filters),
+        Backend::Pfring => pfring::open_all(capture, filters),
         Backend::Packet => packet::open_all(capture, filters, peek),
         Backend::Pcap => pcap::open_all(capture, filters, peek),
     }
@@ -187,6 +207,19 @@ impl Queues {
                 options.queues = capture_afxdp::Queues::First(queues);
                 Ok(Self::Afxdp(capture_afxdp::open(&options)?))
             }
+            Backend::Netmap => {
+                let mut options = capture_netmap::Options::new(interface);
+                options.queues = queues;
+                Ok(Self::Netmap(capture_netmap::open(&options)?))
+            }
+            Backend::Pfring => {
+                let mut options = capture_pfring::Options::new(interface);
+                options.queues = queues;
+                if interface.starts_with("zc:") {
+                    return Ok(Self::PfringZc(capture_pfring::open_zc(&options)?));
+                }
+                Ok(Self::Pfring(capture_pfring::open(&options)?))
+            }
             Backend::Packet => {
                 let mut options = capture_afpacket::PlainOptions::new(interface);
                 options.queues = queues;
@@ -204,6 +237,9 @@ impl Queues {
         match self {
             Self::Afpacket(queues) => queues.len(),
             Self::Afxdp(queues) => queues.len(),
+            Self::Netmap(queues) => queues.len(),
+            Self::Pfring(queues) => queues.len(),
+            Self::PfringZc(queues) => queues.len(),
             Self::Packet(queues) => queues.len(),
             Self::Pcap(queues) => queues.len(),
         }
@@ -214,6 +250,9 @@ impl Queues {
         match self {
             Self::Afpacket(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
             Self::Afxdp(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
+            Self::Netmap(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
+            Self::Pfring(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
+            Self::PfringZc(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
             Self::Packet(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
             Self::Pcap(queues) => queues.into_iter().try_for_each(|queue| taker.take(queue)),
         }

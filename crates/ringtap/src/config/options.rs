@@ -131,13 +131,25 @@ options! {
         #[arg(long, value_name = "PLACE", value_parser = one_of::<XdpAttach>(&["auto", "native", "generic"]))]
         xdp_attach: Option<Parsed<XdpAttach>>,
 
-        /// Frames that the filter does not select go on to this machine, for afxdp, which takes frames away from it
+        /// This machine keeps its network though frames are taken from it: afxdp passes on what the filter does not select, netmap all
         #[arg(long, num_args = 0, default_missing_value = "true")]
         host: Option<bool>,
 
         /// The frames' memory is of huge pages, for afxdp
         #[arg(long, num_args = 0, default_missing_value = "true")]
         huge_pages: Option<bool>,
+
+        /// Number of the cluster by which several queues share an interface, for pfring [default: a free one]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        cluster_id: Option<Ranged<Plain, 1, 65_535>>,
+
+        /// Frames that have to wait before the reader is woken up, for pfring [default: 1]
+        #[arg(long, value_name = "FRAMES", allow_negative_numbers = true)]
+        watermark: Option<Ranged<Plain, 1, 4_096>>,
+
+        /// The libpfring by which zc:IFACE is opened, for pfring [default: wherever the loader finds it]
+        #[arg(long, value_name = "PATH")]
+        libpfring: Option<PathBuf>,
 
         /// How frames are dealt to queues: hash keeps flows together [default: hash]
         #[arg(long, value_name = "MODE", value_parser = one_of::<FanoutMode>(&["hash", "cpu", "qm", "rollover"]))]

@@ -13,6 +13,8 @@ pub(crate) enum TxBackend {
     Afpacket,
     /// AF_XDP, by the first queue: needs no program, and cannot be beside a capture by afxdp on that queue.
     Afxdp,
+    /// netmap: -i takes VALE ports and pipes, too.
+    Netmap,
     /// A packet socket without a ring (sendmmsg).
     Packet,
 }

@@ -107,6 +107,8 @@ pub struct Nature {
     pub tells_direction: bool,
     /// Whether a VLAN tag is taken out of the frame and told beside it; otherwise it stays in its place.
     pub takes_tags_out: bool,
+    /// Whether a tag keeps its TPID; otherwise every tag of a received frame comes as one of 802.1Q (0x8100).
+    pub keeps_tpid: bool,
     /// Whether several queues can share the interface under test.
     pub several_queues: bool,
     /// Octets of the longest frame that the lab can bring.
@@ -127,6 +129,7 @@ impl Nature {
         directions: &[CaptureDirection::In, CaptureDirection::Out, CaptureDirection::Promisc],
         tells_direction: true,
         takes_tags_out: true,
+        keeps_tpid: true,
         several_queues: true,
         longest: 1514,
         holds: 20_000,
