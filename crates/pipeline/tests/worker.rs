@@ -184,6 +184,7 @@ fn stories() -> impl Strategy<Value = Story> {
         |(seed, drop_one_in, truncate_one_in, corrupt_one_in, duplicate_one_in, leak_one_in, withhold, error)| {
             FaultPlan {
                 seed,
+                drop_every: 0,
                 drop_one_in,
                 truncate_one_in,
                 corrupt_one_in,
@@ -228,6 +229,7 @@ const QUIET: Story = Story {
     frames: 300,
     faults: FaultPlan {
         seed: 1,
+        drop_every: 0,
         drop_one_in: 0,
         truncate_one_in: 0,
         corrupt_one_in: 0,
