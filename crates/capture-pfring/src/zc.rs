@@ -100,7 +100,7 @@ fn missing(missing: Missing) -> CaptureError {
     CaptureError::Unsupported(match missing {
         Missing::Library(said) => {
             format!(
-                "ZC needs libpfring, which was not found ({said}): install ntop's pfring package, or say where it is (libpfring)"
+                "ZC needs libpfring, which was not found ({said}): install ntop's pfring package, or say where it is (--libpfring PATH)"
             )
         }
         Missing::Symbol { library, name } => format!(
