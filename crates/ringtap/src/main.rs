@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod cli;
 mod config;
+mod doctor;
 mod generate;
 mod list;
 mod logging;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Gen(args) => generate::generate(&args),
         Command::List => list::list().map_err(Failure::Running),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Check(args) => check::check(args, log),
         Command::Completions { shell } => {
             let mut script = Vec::new();
