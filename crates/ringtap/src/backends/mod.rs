@@ -7,10 +7,10 @@ mod packet;
 mod pcap;
 
 use anyhow::{Result, bail};
-use capture::{CaptureError, RxQueue};
+use capture::{CaptureError, LinkType, RxQueue};
 use capture_pcap::{Filter, Libpcap};
 use clap::ValueEnum;
-use netdev::interfaces;
+use netdev::interfaces::{self, InterfaceInfo};
 use serde::Deserialize;
 
 use crate::config::options::{CaptureOptions, FilterOptions};
@@ -61,6 +61,27 @@ impl Backend {
             Self::Afxdp => capture_afxdp::usable(),
             // libpcap opens packet sockets, like the other.
             Self::Pcap => Libpcap::load(None).and_then(|_| capture_afpacket::usable()),
+        }
+    }
+
+    /// Whether it can be used on this interface if it can be used at all, or why not and what to do.
+    pub(crate) fn fits(self, interface: &InterfaceInfo) -> Result<(), String> {
+        let name = &interface.name;
+        let Some(link_type) = interface.link_type else {
+            return Err(format!("its frames (ARPHRD {}) are of no kind that ringtap reads", interface.hardware_type));
+        };
+        if self != Self::Afxdp {
+            return Ok(());
+        }
+        if link_type != LinkType::ETHERNET {
+            return Err("its frames have no Ethernet header; use afpacket".to_owned());
+        }
+        match netdev::xdp_program(interface.index) {
+            Ok(Some(program)) => {
+                Err(format!("XDP program {} is attached already (ip link set dev {name} xdp off)", program.id))
+            }
+            // What cannot be asked is found when it is opened.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 }

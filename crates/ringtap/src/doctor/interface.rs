@@ -15,6 +15,7 @@ pub(crate) fn check(nic: &Nic, machine: &Machine) -> Vec<Finding> {
     found.extend(told(nic, Topic::Rings, &nic.rings, |found| rings(nic, *found)));
     found.extend(told(nic, Topic::Queues, &nic.channels, |found| queues(nic, *found, machine)));
     found.extend(told(nic, Topic::Rss, &nic.rss, |found| rss(nic, found)));
+    found.extend(nic.rss.as_ref().ok().and_then(Option::as_ref).and_then(|found| spread(nic, found)));
     found.extend(irq(nic, machine));
     found.extend(numa(nic, machine));
     found
@@ -131,21 +132,10 @@ fn symmetric(key: &[u8]) -> bool {
 
 fn rss(nic: &Nic, rss: &Rss) -> Finding {
     let name = &nic.name;
-    let mut used = rss.table.clone();
-    used.sort_unstable();
-    used.dedup();
-    let served = u32::try_from(used.len()).unwrap_or(u32::MAX);
     let means = "Frames go to a queue by a hash. Unless it is symmetric, the two directions of a flow are in different queues, and by --backend \
          afxdp in different workers; --backend afpacket brings them together by itself.";
     if nic.queues <= 1 {
         return Finding::good(Topic::Rss, Some(name), "one queue, so both directions meet").means(means);
-    }
-    if served > 0 && served < nic.queues {
-        let found = Finding::good(Topic::Rss, Some(name), format!("frames to {served} of {} queues", nic.queues));
-        return found
-            .means("Queues that get no frames leave the work to the others.")
-            .but(Verdict::Advice, format!("all {} queues", nic.queues))
-            .command(format!("ethtool -X {name} equal {}", nic.queues));
     }
     if rss.symmetric || symmetric(&rss.key) {
         return Finding::good(Topic::Rss, Some(name), "symmetric").means(means);
@@ -159,6 +149,21 @@ fn rss(nic: &Nic, rss: &Rss) -> Finding {
         .means(means)
         .but(Verdict::Advice, format!("6D:5A repeated, {} octets", rss.key.len()))
         .command(format!("ethtool -X {name} hkey {}", key.join(":")))
+}
+
+/// Whether all queues get frames.
+fn spread(nic: &Nic, rss: &Rss) -> Option<Finding> {
+    let mut used = rss.table.clone();
+    used.sort_unstable();
+    used.dedup();
+    let served = u32::try_from(used.len()).unwrap_or(u32::MAX);
+    if served == 0 || served >= nic.queues {
+        return None;
+    }
+    let finding = Finding::good(Topic::Rss, Some(&nic.name), format!("frames to {served} of {} queues", nic.queues))
+        .means("Queues that get no frames leave the work to the others.")
+        .but(Verdict::Advice, format!("all {} queues", nic.queues));
+    Some(finding.command(format!("ethtool -X {} equal {}", nic.name, nic.queues)))
 }
 
 fn irq(nic: &Nic, machine: &Machine) -> Option<Finding> {

@@ -124,7 +124,7 @@ fn directions_meet_by_a_key_with_a_period_of_16_bits() {
     assert_eq!(found.present, "asymmetric key 6d:5a:56:da:...");
     let zeros = wrong(Topic::Rss, |nic| nic.rss = Ok(with(&[0; 40], &[0, 1, 2, 3], false)));
     assert!(command(&zeros).ends_with(&"6D:5A:".repeat(20)[..119]));
-    let half = wrong(Topic::Rss, |nic| nic.rss = Ok(with(&key, &[0, 1, 0, 1], false)));
+    let half = wrong(Topic::Rss, |nic| nic.rss = Ok(with(&[0x6d, 0x5a, 0x6d, 0x5a], &[0, 1, 0, 1], false)));
     assert_eq!(command(&half), "ethtool -X eth2 equal 4");
     let none = wrong(Topic::Rss, |nic| nic.rss = Ok(with(&[], &[0, 1, 2, 3], false)));
     assert!(matches!(none.verdict, Verdict::Unknown(_)));
