@@ -18,6 +18,8 @@ use crate::sys::{control, ethtool};
 pub enum Offload {
     /// Generic receive offload: the kernel merges received segments.
     Gro,
+    /// The same by the NIC (or, on a virtual machine, by the host). Switching [`Self::Gro`] off leaves it on.
+    GroHw,
     /// Large receive offload: the NIC or its driver merges received segments.
     Lro,
     /// Generic segmentation offload: the kernel cuts what it sends late.
@@ -36,6 +38,8 @@ enum By {
     Commands { get: u32, set: u32 },
     /// A bit of `ETHTOOL_GFLAGS`.
     Flag(u32),
+    /// A feature of this name.
+    Feature(&'static str),
 }
 
 impl Offload {
@@ -44,11 +48,25 @@ impl Offload {
     pub fn name(self) -> &'static str {
         match self {
             Self::Gro => "gro",
+            Self::GroHw => "rx-gro-hw",
             Self::Lro => "lro",
             Self::Gso => "gso",
             Self::Tso => "tso",
             Self::RxVlan => "rxvlan",
             Self::TxVlan => "txvlan",
+        }
+    }
+
+    /// As the kernel calls it (net/ethtool/common.c); TSO by its first part.
+    fn feature(self) -> &'static str {
+        match self {
+            Self::Gro => "rx-gro",
+            Self::GroHw => "rx-gro-hw",
+            Self::Lro => "rx-lro",
+            Self::Gso => "tx-generic-segmentation",
+            Self::Tso => "tx-tcp-segmentation",
+            Self::RxVlan => "rx-vlan-hw-parse",
+            Self::TxVlan => "tx-vlan-hw-insert",
         }
     }
 
@@ -58,6 +76,7 @@ impl Offload {
             Self::Gro => By::Commands { get: 0x2b, set: 0x2c },
             Self::Gso => By::Commands { get: 0x23, set: 0x24 },
             Self::Tso => By::Commands { get: 0x1e, set: 0x1f },
+            Self::GroHw => By::Feature(self.feature()),
             Self::Lro => By::Flag(1 << 15),
             Self::RxVlan => By::Flag(1 << 8),
             Self::TxVlan => By::Flag(1 << 7),
@@ -121,7 +140,17 @@ pub fn offload(name: &str, offload: Offload) -> Result<Option<bool>, CaptureErro
     asked(name, offload.name(), |socket| match offload.by() {
         By::Commands { get, .. } => Ok(ethtool::value(socket, name, get)? != 0),
         By::Flag(bit) => Ok(ethtool::flags(socket, name)? & bit != 0),
+        By::Feature(feature) => Ok(ethtool::feature(socket, name, feature)?.active),
     })
+}
+
+/// Whether an offload is as it is for good: the driver does not let it be changed (`ethtool -k`: fixed). `false` if that is not known.
+///
+/// # Errors
+/// [`CaptureError::NoSuchInterface`], [`CaptureError::System`].
+pub fn is_fixed(name: &str, offload: Offload) -> Result<bool, CaptureError> {
+    let feature = asked(name, offload.name(), |socket| ethtool::feature(socket, name, offload.feature()))?;
+    Ok(feature.is_some_and(|feature| !feature.changeable))
 }
 
 /// Switches an offload, and looks whether the driver did it.
@@ -139,6 +168,7 @@ pub fn set_offload(name: &str, offload: Offload, on: bool) -> Result<(), Capture
         By::Commands { set, .. } => ethtool::set_value(socket, name, set, u32::from(on)),
         By::Flag(bit) => ethtool::flags(socket, name)
             .and_then(|flags| ethtool::set_flags(socket, name, if on { flags | bit } else { flags & !bit })),
+        By::Feature(feature) => ethtool::set_feature(socket, name, feature, on),
     };
     match result {
         Ok(()) if self::offload(name, offload)? == Some(on) => Ok(()),
@@ -267,7 +297,9 @@ mod tests {
     #[test]
     fn the_loopback_interface_has_offloads_and_no_hardware() {
         assert!(offload("lo", Offload::Gro).unwrap().is_some());
-        assert_eq!(offload("lo", Offload::Lro).unwrap(), Some(false));
+        for off in [Offload::Lro, Offload::GroHw] {
+            assert_eq!(offload("lo", off).unwrap(), Some(false));
+        }
         assert_eq!(pause("lo").unwrap(), None);
         assert_eq!(rings("lo").unwrap(), None);
         assert_eq!(channels("lo").unwrap(), None);

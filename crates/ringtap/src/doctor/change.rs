@@ -85,7 +85,7 @@ impl Target {
     /// The interface's name now, and the offload.
     fn offload(&self) -> Result<(String, Offload), Refusal> {
         let Self::Offload { index, namespace: made_in, offload, .. } = self else { return Err(Refusal::Gone) };
-        let known = [Offload::Gro, Offload::Lro, Offload::Gso, Offload::Tso];
+        let known = [Offload::Gro, Offload::GroHw, Offload::Lro, Offload::Gso, Offload::Tso];
         let which = known.into_iter().find(|known| known.name() == offload).ok_or(Refusal::Gone)?;
         if namespace() != Some(*made_in) {
             return Err(Refusal::Elsewhere);

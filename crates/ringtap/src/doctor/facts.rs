@@ -17,6 +17,8 @@ pub(crate) struct Nic {
     pub queues: u32,
     pub node: Option<u32>,
     pub offloads: Vec<(Offload, Answer<bool>)>,
+    /// Those that the driver does not let be changed.
+    pub fixed: Vec<Offload>,
     pub pause: Answer<Pause>,
     pub rings: Answer<Rings>,
     pub channels: Answer<Channels>,
@@ -137,6 +139,7 @@ pub(crate) mod made_up {
             queues: 4,
             node: Some(1),
             offloads: [Gro, Lro, Tso, Gso, RxVlan].map(|offload| (offload, Ok(Some(false)))).to_vec(),
+            fixed: Vec::new(),
             pause: Ok(Some(Pause { autoneg: false, rx: false, tx: false })),
             rings: Ok(Some(Rings { rx: 4096, rx_max: 4096, tx: 512, tx_max: 4096 })),
             channels: Ok(Some(Channels { rx: 0, combined: 4, rx_max: 0, combined_max: 16 })),

@@ -37,9 +37,9 @@ fn offload(nic: &Nic, which: Offload, on: bool) -> Finding {
             Verdict::Problem,
             "The kernel merges received segments before they are captured: sizes and counts are not those of the wire.",
         ),
-        Offload::Lro => (
+        Offload::Lro | Offload::GroHw => (
             Verdict::Problem,
-            "The NIC merges received segments before they are captured: sizes and counts are not those of the wire.",
+            "The NIC (or the host of a virtual machine) merges received segments before they are captured: sizes and counts are not those of the wire.",
         ),
         Offload::Gso | Offload::Tso => (
             Verdict::Advice,
@@ -54,6 +54,9 @@ fn offload(nic: &Nic, which: Offload, on: bool) -> Finding {
     let finding = finding.means(means);
     if !on {
         return finding;
+    }
+    if nic.fixed.contains(&which) {
+        return finding.but(verdict, format!("{what} off, but the driver does not let it be changed"));
     }
     let finding = finding.but(verdict, format!("{what} off")).command(format!("ethtool -K {name} {what} off"));
     // Not tags: what the other mechanisms show does not get better by it.

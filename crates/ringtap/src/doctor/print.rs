@@ -54,7 +54,10 @@ pub(crate) fn text(findings: &[Finding]) -> String {
                 }
                 Verdict::Problem | Verdict::Advice => {
                     let _ = writeln!(out, "{head}{}; wanted: {}", first.present, first.wanted);
-                    let _ = writeln!(out, "{indent}{}", first.means);
+                    // Several that mean the same stand together: the last one says it.
+                    if rest.first().is_none_or(|next| next.means != first.means) {
+                        let _ = writeln!(out, "{indent}{}", first.means);
+                    }
                 }
             }
             if let Some(command) = &first.command {

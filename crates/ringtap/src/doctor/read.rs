@@ -19,7 +19,7 @@ const CORES: &str = "/sys/devices/system/cpu";
 /// Everything about an interface.
 pub(crate) fn nic(info: &InterfaceInfo) -> Nic {
     let name = &info.name;
-    let offloads = [Offload::Gro, Offload::Lro, Offload::Tso, Offload::Gso, Offload::RxVlan];
+    let offloads = [Offload::Gro, Offload::GroHw, Offload::Lro, Offload::Tso, Offload::Gso, Offload::RxVlan];
     let irqs = ethtool::irqs(name, info.index);
     Nic {
         name: name.clone(),
@@ -29,6 +29,7 @@ pub(crate) fn nic(info: &InterfaceInfo) -> Nic {
         queues: info.rx_queues,
         node: info.numa_node,
         offloads: offloads.map(|which| (which, answer(ethtool::offload(name, which)))).to_vec(),
+        fixed: offloads.into_iter().filter(|which| ethtool::is_fixed(name, *which).unwrap_or(false)).collect(),
         pause: answer(ethtool::pause(name)),
         rings: answer(ethtool::rings(name)),
         channels: answer(ethtool::channels(name)),

@@ -59,6 +59,12 @@ fn merged_frames_are_a_problem_and_cut_ones_are_not() {
     assert_eq!(on(0).verdict, Verdict::Problem);
     let tso = on(2);
     assert!(tso.verdict == Verdict::Advice && tso.fix.len() == 1 && tso.means.contains("What this machine sends"));
+    let fixed = wrong(Topic::Offloads, |nic| {
+        nic.offloads = vec![(Offload::GroHw, Ok(Some(true)))];
+        nic.fixed = vec![Offload::GroHw];
+    });
+    assert!(fixed.verdict == Verdict::Problem && fixed.command.is_none() && fixed.fix.is_empty());
+    assert_eq!(fixed.wanted, "rx-gro-hw off, but the driver does not let it be changed");
     // The tag is where other mechanisms look for it.
     let tags = on(4);
     assert!(tags.verdict == Verdict::Advice && tags.fix.is_empty() && tags.means.contains("afxdp"));
