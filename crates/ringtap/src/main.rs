@@ -89,7 +89,8 @@ fn explain(error: &anyhow::Error) -> String {
 
 /// What the manual page says beside the options.
 const FILES: &str = ".SH FILES\n.TP\n/etc/ringtap/ringtap.toml\nThe configuration of run and check, unless \\-\\-config names another.\n\
-    .TP\n/etc/ringtap/conf.d/*.toml\nRead after it in the order of their names; later ones win, and flags win over all.\n";
+    .TP\n/etc/ringtap/conf.d/*.toml\nRead after it in the order of their names; later ones win, and flags win over all.\n\
+    .TP\n/run/ringtap/doctor.json\nWhat doctor \\-\\-fix changed, until \\-\\-undo restores it.\n";
 
 /// One page with all subcommands behind one another.
 fn manual() -> Result<()> {

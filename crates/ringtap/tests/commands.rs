@@ -140,6 +140,7 @@ fn the_manual_page_is_right_and_has_every_option() {
         "librdkafka",
         "EXIT STATUS 0 done",
         "/etc/ringtap/ringtap.toml",
+        "What doctor --fix changed",
     ] {
         assert!(text.contains(word), "{word}:\n{text}");
     }

@@ -129,3 +129,38 @@ fn refused(path: &str, error: &io::Error) -> Refusal {
         _ => Refusal::Failed(format!("{path}: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_gone_and_the_rest_is_read() {
+        assert!(Live.read(&Target::RmemMax).unwrap().parse::<u64>().is_ok());
+        for gone in [Target::Irq { number: u32::MAX }, Target::Governor { core: u32::MAX }] {
+            assert_eq!(Live.read(&gone), Err(Refusal::Gone));
+        }
+        let offload = |index, namespace, offload: &str| {
+            Live.read(&Target::Offload { interface: "lo".into(), index, namespace, offload: offload.into() })
+        };
+        let here = namespace().unwrap();
+        assert!(["on", "off"].contains(&offload(1, here, "gro").unwrap().as_str()));
+        assert_eq!(offload(i32::MAX, here, "gro"), Err(Refusal::Gone));
+        assert_eq!(offload(1, here + 1, "gro"), Err(Refusal::Elsewhere));
+        // Not one of those that --fix changes.
+        assert_eq!(offload(1, here, "rxvlan"), Err(Refusal::Gone));
+    }
+
+    #[test]
+    fn a_target_is_the_same_under_another_name() {
+        let eth = |interface: &str, index| Target::Offload {
+            interface: interface.into(),
+            index,
+            namespace: 1,
+            offload: "gro".into(),
+        };
+        assert!(eth("a", 2).is(&eth("b", 2)) && !eth("a", 2).is(&eth("a", 3)) && !eth("a", 2).is(&Target::RmemMax));
+        let text = serde_json::to_string(&eth("a", 2)).unwrap();
+        assert_eq!(serde_json::from_str::<Target>(&text).unwrap(), eth("a", 2));
+    }
+}

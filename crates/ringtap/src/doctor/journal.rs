@@ -2,11 +2,12 @@
 //!
 //! A value is in the file before it is changed. The first old value of a setting stays, however often it is fixed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Refusal, Settings, Target};
@@ -43,11 +44,20 @@ struct Entry {
 pub(crate) struct Journal {
     path: PathBuf,
     entries: Vec<Entry>,
+    /// The folder, locked: two at a time would overwrite each other's old values.
+    _lock: File,
 }
 
 impl Journal {
-    /// The one that is there, or an empty one.
+    /// The one that is there, or an empty one in a folder that is made if need be. Nobody else has it meanwhile.
+    ///
+    /// # Errors
+    /// If it is damaged, if the folder cannot be made or if it is in use.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let folder = folder(path);
+        let lock = fs::create_dir_all(folder).and_then(|()| File::open(folder)).with_context(|| unwritable(path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .with_context(|| format!("the journal {} is in use by another ringtap doctor", path.display()))?;
         let entries = match fs::read(path) {
             Ok(text) => serde_json::from_slice(&text).with_context(|| {
                 format!("the journal {} is damaged; move it away, and its changes cannot be undone", path.display())
@@ -55,27 +65,25 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).with_context(|| format!("cannot read the journal {}", path.display())),
         };
-        Ok(Self { path: path.to_owned(), entries })
+        Ok(Self { path: path.to_owned(), entries, _lock: lock })
     }
 
     /// Writes it all to a new file (0600, as such files are made) that takes the old one's place; no entries, no file.
     fn save(&self) -> Result<()> {
         let write = || {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
             if self.entries.is_empty() {
                 return match fs::remove_file(&self.path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                     _ => Ok(()),
                 };
             }
-            fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            let mut file = tempfile::NamedTempFile::new_in(folder(&self.path))?;
             serde_json::to_writer(&mut file, &self.entries)?;
             file.flush()?;
             file.as_file().sync_all()?;
             file.persist(&self.path).map(drop).map_err(|error| error.error)
         };
-        write().with_context(|| format!("cannot write the journal {} (run as root)", self.path.display()))
+        write().with_context(|| unwritable(&self.path))
     }
 
     /// Makes the changes, one after the other.
@@ -153,6 +161,15 @@ impl Journal {
         self.save()?;
         Ok(deeds)
     }
+}
+
+/// Where a journal of this path is; one without a folder is here.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write the journal {} (run as root)", path.display())
 }
 
 impl Deed {
@@ -247,6 +264,17 @@ mod tests {
         assert!(!path.exists());
         assert_eq!(Journal::open(&path).unwrap().undo(&mut fake).unwrap(), []);
         assert_eq!(fake.written.len(), 3);
+    }
+
+    #[test]
+    fn only_one_has_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("doctor.json");
+        let first = Journal::open(&path).unwrap();
+        assert!(Journal::open(&path).unwrap_err().to_string().contains("is in use"));
+        drop(first);
+        Journal::open(&path).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
@@ -50,17 +51,21 @@ pub(crate) struct DoctorArgs {
 /// Shows what it found; fails if anything is a problem, or could not be changed.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     if args.undo {
-        let deeds = Journal::open(&args.journal).and_then(|mut journal| journal.undo(&mut Live));
-        let deeds = deeds.map_err(Failure::Running)?;
+        // Anybody may ask whether there is one.
+        let there = fs::exists(&args.journal).unwrap_or(true);
+        let undone = || Journal::open(&args.journal)?.undo(&mut Live);
+        let deeds = if there { undone().map_err(Failure::Running)? } else { Vec::new() };
         show(&[], &deeds, args)?;
         return told(deeds.iter().all(|deed| deed.outcome != Outcome::Failed));
     }
     let mut findings = look(args)?;
     let mut deeds = Vec::new();
     if args.fix {
-        let changes = findings.iter().flat_map(|finding| finding.fix.clone()).collect();
-        let fixed = Journal::open(&args.journal).and_then(|mut journal| journal.fix(changes, &mut Live));
-        deeds = fixed.map_err(Failure::Running)?;
+        let changes: Vec<_> = findings.iter().flat_map(|finding| finding.fix.clone()).collect();
+        if !changes.is_empty() {
+            let fixed = || Journal::open(&args.journal)?.fix(changes, &mut Live);
+            deeds = fixed().map_err(Failure::Running)?;
+        }
         // As it is now.
         findings = look(args)?;
     }

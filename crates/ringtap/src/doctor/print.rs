@@ -28,7 +28,7 @@ pub(crate) fn text(findings: &[Finding]) -> String {
     let subject = |finding: &Finding| finding.interface.clone().unwrap_or_else(|| "machine".to_owned());
     let width = findings.iter().map(|finding| subject(finding).len()).max().unwrap_or(0);
     let mut out = String::new();
-    let titles = [("Problems", "PROBLEM"), ("Advice", "advice"), ("Not known", "unknown"), ("Good", "good")];
+    let titles = [("Problems", "problem(s)"), ("Advice", "advice"), ("Not known", "unknown"), ("Good", "good")];
     for (place, (title, _)) in titles.iter().enumerate() {
         let these: Vec<&Finding> = findings.iter().filter(|finding| rank(&finding.verdict) == place).collect();
         if these.is_empty() {
@@ -68,11 +68,8 @@ pub(crate) fn text(findings: &[Finding]) -> String {
     }
     let count = |place: usize| findings.iter().filter(|finding| rank(&finding.verdict) == place).count();
     let fixable = findings.iter().filter(|finding| !finding.fix.is_empty()).count();
-    let counts: Vec<String> = titles
-        .iter()
-        .enumerate()
-        .map(|(place, (_, word))| format!("{} {}", count(place), word.to_lowercase()))
-        .collect();
+    let counts: Vec<String> =
+        titles.iter().enumerate().map(|(place, (_, word))| format!("{} {}", count(place), word)).collect();
     let _ = writeln!(out, "\n{}; --fix can change {fixable}", counts.join(", "));
     out
 }

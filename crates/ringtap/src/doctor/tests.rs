@@ -43,7 +43,7 @@ fn where_all_is_well_nothing_is_wrong() {
     assert!(all.iter().all(|finding| finding.verdict == Verdict::Good && finding.fix.is_empty()), "{all:#?}");
     let text = print::text(&all);
     assert!(text.starts_with("Good\n") && text.contains("gro off, lro off, tso off, gso off, rxvlan off\n"), "{text}");
-    assert!(text.ends_with("0 problem, 0 advice, 0 unknown, 18 good; --fix can change 0\n"), "{text}");
+    assert!(text.ends_with("0 problem(s), 0 advice, 0 unknown, 18 good; --fix can change 0\n"), "{text}");
 }
 
 #[test]
