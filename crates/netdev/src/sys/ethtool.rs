@@ -185,6 +185,7 @@ fn call(socket: BorrowedFd<'_>, name: &str, words: &mut [u32]) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     #[test]
     fn a_hash_is_its_function_its_table_and_its_key() {
@@ -195,5 +196,25 @@ mod tests {
         assert_eq!((found.function, found.transform), (1, 2));
         assert_eq!((found.table, found.key), (vec![7, 8], vec![1, 2, 3, 4, 5, 6]));
         assert_eq!(rxfh_of(&words[..RXFH_HEAD], 0, 0).key, [0; 0]);
+    }
+    /// On a loopback interface of its own: by the feature's number, in which the kernel has more than 32.
+    #[test]
+    fn features_are_switched_by_their_names() {
+        let namespace = crate::Namespace::new().unwrap();
+        let inside = || {
+            let socket = crate::sys::control::open().unwrap();
+            let socket = socket.as_fd();
+            for name in ["rx-gro", "rx-gro-list", "rx-udp-gro-forwarding"] {
+                for on in [true, false] {
+                    set_feature(socket, "lo", name, on).unwrap();
+                    let found = feature(socket, "lo", name).unwrap();
+                    assert_eq!((found.active, found.changeable), (on, true), "{name}");
+                }
+            }
+            assert!(!feature(socket, "lo", "rx-lro").unwrap().changeable);
+            let unknown = feature(socket, "lo", "no-such-feature").unwrap_err();
+            assert_eq!(unknown.raw_os_error(), Some(libc::EOPNOTSUPP));
+        };
+        namespace.enter(inside).unwrap();
     }
 }

@@ -39,8 +39,8 @@ pub(crate) enum Topic {
     Modules,
 }
 
-/// How it is. The order is that in which they are shown.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// How it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", content = "reason", rename_all = "lowercase")]
 pub(crate) enum Verdict {
     /// What is captured is wrong or lost because of it.
@@ -49,6 +49,7 @@ pub(crate) enum Verdict {
     Advice,
     /// Could not be read, and why.
     Unknown(String),
+    /// As it should be.
     Good,
 }
 
