@@ -25,8 +25,14 @@ fn list_names_interfaces_and_mechanisms() {
         let line = captured.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("{name}: {text}")).trim()
     };
-    assert_eq!(by("tap0"), "afpacket, afxdp, packet, pcap");
-    assert_eq!(by("tun0"), "afpacket, packet, pcap; not by afxdp: its frames have no Ethernet header; use afpacket");
+    // Which others there are depends on the machine.
+    for usable in ["afpacket", "afxdp", "packet", "pcap"] {
+        assert!(by("tap0").split([',', ';']).any(|name| name.trim() == usable), "{text}");
+    }
+    assert!(
+        by("tun0").contains("afxdp") && by("tun0").contains(": its frames have no Ethernet header; use afpacket"),
+        "{text}"
+    );
     assert!(line("afpacket").contains("usable") && !line("afpacket").contains("not"), "{text}");
     assert!(line("filters").contains("libpcap"), "{text}");
 }

@@ -53,7 +53,7 @@ pub(crate) struct Machine {
     pub governors: Vec<(u32, String)>,
     pub clock: Result<Clock, String>,
     pub kernel: String,
-    /// Modules of other mechanisms and of the NICs, and their versions where they have one.
+    /// Modules of mechanisms and of the NICs, and their versions where they have one.
     pub modules: Vec<(String, Module)>,
 }
 

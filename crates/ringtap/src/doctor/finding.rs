@@ -35,7 +35,7 @@ pub(crate) enum Topic {
     Governor,
     /// Where the kernel's time comes from
     Clock,
-    /// Kernel modules of other mechanisms
+    /// Kernel, and modules of mechanisms and drivers
     Modules,
 }
 

@@ -137,5 +137,5 @@ fn modules(machine: &Machine) -> Finding {
     });
     let present: Vec<String> = [format!("Linux {}", machine.kernel)].into_iter().chain(modules).collect();
     Finding::good(Topic::Modules, None, present.join(", "))
-        .means("netmap and pf_ring are modules of other mechanisms, which ringtap does without.")
+        .means("netmap and pf_ring are capture mechanisms of their own, by modules that no kernel brings along. afpacket, afxdp and pcap do without.")
 }
