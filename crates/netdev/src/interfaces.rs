@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use capture::{CaptureError, LinkType};
 
 use crate::device::{Device, control_socket, link_type_of};
+use crate::ethtool::{self, shown};
 use crate::sys::control;
 
 /// One interface. What the kernel or the driver does not tell is `None`.
@@ -34,6 +35,10 @@ pub struct InterfaceInfo {
     pub mac: Option<[u8; 6]>,
     /// Receive queues in use, at least 1.
     pub rx_queues: u32,
+    /// The NUMA node that the NIC is attached to.
+    pub numa_node: Option<u32>,
+    /// Whether it is a wireless interface.
+    pub wireless: bool,
     /// `ARPHRD_` number of linux/if_arp.h.
     pub hardware_type: u16,
     /// What its frames start with; `None` if nothing here can read them.
@@ -107,6 +112,8 @@ fn describe(socket: BorrowedFd<'_>, name: &str, routes: &[String]) -> io::Result
         mtu: control::mtu_of(socket, name)?,
         mac: (hardware_type == libc::ARPHRD_ETHER).then_some(mac),
         rx_queues: queues_of(socket, name, index),
+        numa_node: ethtool::numa_node(name, index),
+        wireless: ethtool::wireless(name, index),
         hardware_type,
         link_type: link_type_of(hardware_type),
         loopback: flags & libc::IFF_LOOPBACK != 0,
@@ -120,11 +127,7 @@ fn queues_of(socket: BorrowedFd<'_>, name: &str, index: i32) -> u32 {
 }
 
 fn sysfs_queues(name: &str, index: i32) -> Option<u32> {
-    let shown = fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?;
-    if shown.trim().parse() != Ok(index) {
-        return None;
-    }
-    let queues = fs::read_dir(format!("/sys/class/net/{name}/queues")).ok()?;
+    let queues = fs::read_dir(format!("{}/queues", shown(name, index)?)).ok()?;
     let count = queues.flatten().filter(|q| q.file_name().as_encoded_bytes().starts_with(b"rx-")).count();
     u32::try_from(count).ok().filter(|&n| n > 0)
 }

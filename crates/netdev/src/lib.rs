@@ -1,11 +1,12 @@
 //! Network interfaces as the kernel shows them: what there is, what the NIC lost, whether an interface is still there.
 //!
 //! What all live backends share, and `ringtap list`. All answers are of the network namespace of the calling thread, or of that in
-//! which a value was made. Knows `capture` and nothing else of the project; changes nothing but the promiscuous mode, and that only as
-//! long as a [`Promiscuous`] lives.
+//! which a value was made. Knows `capture` and nothing else of the project; changes nothing but the promiscuous mode, that only as
+//! long as a [`Promiscuous`] lives, and offloads when [`ethtool::set_offload`] is called.
 #![cfg(target_os = "linux")]
 
 mod device;
+pub mod ethtool;
 mod follow;
 pub mod interfaces;
 mod loss;

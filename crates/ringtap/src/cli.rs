@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use crate::bench::BenchArgs;
 use crate::config::options::{CaptureOptions, ConfigFile, FilterOptions, LedgerOptions, LogOptions, OutputOptions};
 use crate::config::values::{Millis, Parsed, Plain, Ranged};
+use crate::doctor::DoctorArgs;
 use crate::generate::GenArgs;
 
 /// Network sensor: taps the NIC's rings, writes a JSON record per packet, and accounts for every frame.
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// List interfaces and capture mechanisms: usable, or why not and what to do
     List,
+    /// Look for settings of interfaces and machine that lose or falsify what is captured; say, and with --fix do, what helps
+    Doctor(DoctorArgs),
     /// Check the configuration and try every connection; changes nothing
     Check(CheckArgs),
     /// Print completions for a shell

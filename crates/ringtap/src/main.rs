@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod cli;
 mod config;
+mod doctor;
 mod generate;
 mod list;
 mod logging;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Gen(args) => generate::generate(&args),
         Command::List => list::list().map_err(Failure::Running),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Check(args) => check::check(args, log),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -87,7 +89,8 @@ fn explain(error: &anyhow::Error) -> String {
 
 /// What the manual page says beside the options.
 const FILES: &str = ".SH FILES\n.TP\n/etc/ringtap/ringtap.toml\nThe configuration of run and check, unless \\-\\-config names another.\n\
-    .TP\n/etc/ringtap/conf.d/*.toml\nRead after it in the order of their names; later ones win, and flags win over all.\n";
+    .TP\n/etc/ringtap/conf.d/*.toml\nRead after it in the order of their names; later ones win, and flags win over all.\n\
+    .TP\n/run/ringtap/doctor.json\nWhat doctor \\-\\-fix changed, until \\-\\-undo restores it.\n";
 
 /// One page with all subcommands behind one another.
 fn manual() -> Result<()> {

@@ -8,16 +8,31 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use common::*;
+use testkit::net::Tun;
 
 #[test]
 fn list_names_interfaces_and_mechanisms() {
     let lan = Lan::with_addresses();
+    let _tun = Tun::new(&lan.sensor, "tun0", Tun::NONE);
     let done = start(Some(&lan.sensor), &["list"]).finish().expect(0);
     let text = done.text();
     let line =
         |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
     assert!(line("tap0").contains("up") && line("tap0").contains("veth") && line("tap0").contains("1500"), "{text}");
     assert!(line("lo").contains("loopback"), "{text}");
+    let (_, captured) = text.split_once("captured by\n").unwrap();
+    let by = |name: &str| {
+        let line = captured.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name}: {text}")).trim()
+    };
+    // Which others there are depends on the machine.
+    for usable in ["afpacket", "afxdp", "packet", "pcap"] {
+        assert!(by("tap0").split([',', ';']).any(|name| name.trim() == usable), "{text}");
+    }
+    assert!(
+        by("tun0").contains("afxdp") && by("tun0").contains(": its frames have no Ethernet header; use afpacket"),
+        "{text}"
+    );
     assert!(line("afpacket").contains("usable") && !line("afpacket").contains("not"), "{text}");
     assert!(line("filters").contains("libpcap"), "{text}");
 }
@@ -131,6 +146,7 @@ fn the_manual_page_is_right_and_has_every_option() {
         "librdkafka",
         "EXIT STATUS 0 done",
         "/etc/ringtap/ringtap.toml",
+        "What doctor --fix changed",
     ] {
         assert!(text.contains(word), "{word}:\n{text}");
     }
@@ -170,7 +186,9 @@ const RUN: [&str; 28] = [
 #[test]
 fn help_names_every_option() {
     let top = run(&["--help"]).expect(0).text();
-    for word in ["run", "replay", "list", "check", "completions", "man", "--log-level", "--log-dir", "Exit codes"] {
+    for word in
+        ["run", "replay", "list", "doctor", "check", "completions", "man", "--log-level", "--log-dir", "Exit codes"]
+    {
         assert!(top.contains(word), "{word}:\n{top}");
     }
     let help = run(&["run", "--help"]).expect(0).text();

@@ -115,7 +115,7 @@ fn ethtool<const N: usize>(socket: BorrowedFd<'_>, name: &str, command: u32) -> 
 }
 
 /// A request that names an interface.
-fn request(name: &str) -> io::Result<ifreq> {
+pub(super) fn request(name: &str) -> io::Result<ifreq> {
     // SAFETY: all octets zero is a valid ifreq.
     let mut request: ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
@@ -127,7 +127,7 @@ fn request(name: &str) -> io::Result<ifreq> {
     Ok(request)
 }
 
-fn ask(socket: BorrowedFd<'_>, command: c_ulong, mut request: ifreq) -> io::Result<ifreq> {
+pub(super) fn ask(socket: BorrowedFd<'_>, command: c_ulong, mut request: ifreq) -> io::Result<ifreq> {
     // SAFETY: a whole ifreq, which the kernel reads and writes; for SIOCETHTOOL it points to memory that the caller owns.
     let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), command as _, &raw mut request) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(request) }

@@ -9,10 +9,10 @@ mod pcap;
 mod pfring;
 
 use anyhow::{Result, bail};
-use capture::{CaptureError, RxQueue};
+use capture::{CaptureError, LinkType, RxQueue};
 use capture_pcap::{Filter, Libpcap};
 use clap::ValueEnum;
-use netdev::interfaces;
+use netdev::interfaces::{self, InterfaceInfo};
 use serde::Deserialize;
 
 use crate::config::options::{CaptureOptions, FilterOptions};
@@ -74,6 +74,27 @@ impl Backend {
             Self::Pfring => capture_pfring::usable(),
             // libpcap opens packet sockets, like the other.
             Self::Pcap => Libpcap::load(None).and_then(|_| capture_afpacket::usable()),
+        }
+    }
+
+    /// Whether it can be used on this interface if it can be used at all, or why not and what to do.
+    pub(crate) fn fits(self, interface: &InterfaceInfo) -> Result<(), String> {
+        let name = &interface.name;
+        let Some(link_type) = interface.link_type else {
+            return Err(format!("its frames (ARPHRD {}) are of no kind that ringtap reads", interface.hardware_type));
+        };
+        if self != Self::Afxdp {
+            return Ok(());
+        }
+        if link_type != LinkType::ETHERNET {
+            return Err("its frames have no Ethernet header; use afpacket".to_owned());
+        }
+        match netdev::xdp_program(interface.index) {
+            Ok(Some(program)) => {
+                Err(format!("XDP program {} is attached already (ip link set dev {name} xdp off)", program.id))
+            }
+            // What cannot be asked is found when it is opened.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 }

@@ -1,0 +1,88 @@
+//! How findings are shown.
+
+use std::fmt::Write;
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::finding::{Finding, Verdict};
+use super::journal::{Deed, Outcome};
+
+/// One JSON object on one line.
+pub(crate) fn json(findings: &[Finding], deeds: &[Deed]) -> String {
+    format!("{}\n", json!({ "findings": findings, "done": deeds }))
+}
+
+/// What was done, a line each. `did` is the word for that.
+pub(crate) fn deeds(deeds: &[Deed], did: &str) -> String {
+    let word = |outcome| match outcome {
+        Outcome::Changed => did,
+        Outcome::Skipped => "left alone",
+        Outcome::Failed => "FAILED",
+    };
+    deeds.iter().map(|deed| format!("{}: {}\n", word(deed.outcome), deed.text)).collect()
+}
+
+/// The bad things first; what is good in one line for each topic.
+pub(crate) fn text(findings: &[Finding]) -> String {
+    let subject = |finding: &Finding| finding.interface.clone().unwrap_or_else(|| "machine".to_owned());
+    let width = findings.iter().map(|finding| subject(finding).len()).max().unwrap_or(0);
+    let mut out = String::new();
+    let titles = [("Problems", "problem(s)"), ("Advice", "advice"), ("Not known", "unknown"), ("Good", "good")];
+    for (place, (title, _)) in titles.iter().enumerate() {
+        let these: Vec<&Finding> = findings.iter().filter(|finding| rank(&finding.verdict) == place).collect();
+        if these.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "{}{title}", if out.is_empty() { "" } else { "\n" });
+        let mut rest = these.as_slice();
+        while let [first, ..] = rest {
+            let same = |finding: &&&Finding| (&finding.interface, finding.topic) == (&first.interface, first.topic);
+            // Good ones share a line.
+            let several = if first.verdict == Verdict::Good { rest.iter().take_while(same).count() } else { 1 };
+            let (now, later) = rest.split_at(several);
+            rest = later;
+            let head = format!("  {:<width$}  {:<12}  ", subject(first), topic(first));
+            let indent = " ".repeat(head.len());
+            match &first.verdict {
+                Verdict::Good => {
+                    let present: Vec<&str> = now.iter().map(|finding| finding.present.as_str()).collect();
+                    let _ = writeln!(out, "{head}{}", present.join(", "));
+                }
+                Verdict::Unknown(reason) => {
+                    let _ = writeln!(out, "{head}{reason}");
+                }
+                Verdict::Problem | Verdict::Advice => {
+                    let _ = writeln!(out, "{head}{}; wanted: {}", first.present, first.wanted);
+                    // Several that mean the same stand together: the last one says it.
+                    if rest.first().is_none_or(|next| next.means != first.means) {
+                        let _ = writeln!(out, "{indent}{}", first.means);
+                    }
+                }
+            }
+            if let Some(command) = &first.command {
+                let fixed = if first.fix.is_empty() { "" } else { "   # --fix does it" };
+                let _ = writeln!(out, "{indent}$ {command}{fixed}");
+            }
+        }
+    }
+    let count = |place: usize| findings.iter().filter(|finding| rank(&finding.verdict) == place).count();
+    let fixable = findings.iter().filter(|finding| !finding.fix.is_empty()).count();
+    let counts: Vec<String> =
+        titles.iter().enumerate().map(|(place, (_, word))| format!("{} {}", count(place), word)).collect();
+    let _ = writeln!(out, "\n{}; --fix can change {fixable}", counts.join(", "));
+    out
+}
+
+fn rank(verdict: &Verdict) -> usize {
+    match verdict {
+        Verdict::Problem => 0,
+        Verdict::Advice => 1,
+        Verdict::Unknown(_) => 2,
+        Verdict::Good => 3,
+    }
+}
+
+fn topic(finding: &Finding) -> String {
+    finding.topic.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
