@@ -83,11 +83,11 @@ impl Backend {
         let Some(link_type) = interface.link_type else {
             return Err(format!("its frames (ARPHRD {}) are of no kind that ringtap reads", interface.hardware_type));
         };
+        if matches!(self, Self::Afxdp | Self::Netmap | Self::Pfring) && link_type != LinkType::ETHERNET {
+            return Err("its frames have no Ethernet header; use afpacket".to_owned());
+        }
         if self != Self::Afxdp {
             return Ok(());
-        }
-        if link_type != LinkType::ETHERNET {
-            return Err("its frames have no Ethernet header; use afpacket".to_owned());
         }
         match netdev::xdp_program(interface.index) {
             Ok(Some(program)) => {
