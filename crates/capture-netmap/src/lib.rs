@@ -19,7 +19,7 @@
 //! Knows `capture` and `netdev`, and nothing else of the project.
 //!
 //! # Tests
-//! All but those of `tests/real_module.rs` run on a model of the module (`testkit::netmap`), also under AddressSanitizer:
+//! All but those of `tests/real_module.rs` run on a model of the module (`testkit::model::netmap`), also under AddressSanitizer:
 //! ```text
 //! RUSTFLAGS=-Zsanitizer=address cargo +nightly test -p capture-netmap --lib --tests --target x86_64-unknown-linux-gnu
 //! ```

@@ -8,7 +8,7 @@ use std::time::Duration;
 use capture::{CaptureDirection, RxBatch, RxQueue, TxQueue};
 use capture_netmap::{Options, TxOptions, over};
 use common::{Call, Log};
-use testkit::netmap::{Module, Shape};
+use testkit::model::netmap::{Module, Shape};
 
 const NIOCCTRL: u32 = 0xc058_6997;
 const TXSYNC: u32 = 0x6994;

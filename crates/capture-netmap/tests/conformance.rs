@@ -7,8 +7,8 @@ use std::time::Duration;
 use capture::{CaptureDirection, CaptureError};
 use capture_netmap::{Options, Queue};
 use testkit::conformance::{Lab, Nature, Settings, VethLab};
+use testkit::model::netmap::{Module, Shape};
 use testkit::net::VethOptions;
-use testkit::netmap::{Module, Shape};
 
 const NATURE: Nature = Nature {
     keeps_tpid: true,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use capture::{CaptureDirection, Count, Direction, Readiness, RxBatch, RxQueue};
 use capture_netmap::{Options, over};
 use common::{opener, queue, take, whole};
-use testkit::netmap::{Module, Shape, Slot};
+use testkit::model::netmap::{Module, Shape, Slot};
 
 fn small(port: &str, slots: u32) -> Options {
     let mut options = whole(port);
@@ -121,7 +121,7 @@ fn the_start_of_a_frame_waits_for_its_end() {
 fn a_frame_longer_than_the_ring_is_damaged_once() {
     let module = Module::new();
     let mut queue = queue(&module, &small("vale0:1", 16));
-    let endless = |ring: &testkit::netmap::View<'_>| {
+    let endless = |ring: &testkit::model::netmap::View<'_>| {
         for slot in 0..16 {
             ring.set_slot(slot, Slot { flags: 0x20, ..ring.slot(slot) });
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use capture::TxQueue;
 use capture_netmap::{Tx, TxOptions, over};
 use common::{opener, queue, take, tx, whole};
-use testkit::netmap::{Module, Shape};
+use testkit::model::netmap::{Module, Shape};
 
 fn fill(tx: &mut Tx, frames: &[Vec<u8>]) -> usize {
     let mut next = frames.iter();

@@ -9,7 +9,6 @@ pub mod generate;
 pub mod kafka;
 pub mod model;
 pub mod net;
-pub mod netmap;
 pub mod queues;
 pub mod random;
 pub mod reference;

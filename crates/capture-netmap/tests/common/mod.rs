@@ -9,7 +9,7 @@ use std::time::Duration;
 use capture::{CaptureError, RxBatch, RxQueue};
 use capture_netmap::over::{self, Kernel};
 use capture_netmap::{Options, Queue, Tx, TxOptions};
-use testkit::netmap::{Descriptor, Module};
+use testkit::model::netmap::{Descriptor, Module};
 
 /// A descriptor of the model, which may write down what is asked of it.
 pub struct Modelled {

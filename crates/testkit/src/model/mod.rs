@@ -2,4 +2,5 @@
 //!
 //! Each model writes the documented layout by itself: a second reading of it, that knows nothing of the backend's.
 
+pub mod netmap;
 pub mod pfring;
