@@ -6,7 +6,7 @@ use std::time::Duration;
 use capture::{Readiness, RxBatch, RxQueue};
 use capture_netmap::{Held, Options, over};
 use libfuzzer_sys::fuzz_target;
-use testkit::netmap::{Module, Shape, Slot};
+use testkit::model::netmap::{Module, Shape, Slot};
 
 #[path = "../../crates/capture-netmap/tests/common/mod.rs"]
 mod common;
