@@ -79,6 +79,7 @@ pub struct Template {
     ports: bool,
     /// Where the transport's checksum stands.
     checksum: Option<usize>,
+    /// Where a stamp goes: the start of the payload, or the end of bare IP.
     payload: usize,
     /// Whether a stamp that finds no room goes behind the packet, as a trailer of the frame.
     trailer: bool,
@@ -169,6 +170,9 @@ impl Template {
         let network = if vlan.is_some() { 18 } else { 14 };
         let transport = network + if v6 { 40 } else { 20 };
         let ports = matches!(kind, Kind::Udp | Kind::Tcp { .. });
+        // See `Stamp::find`.
+        let raw = matches!(kind, Kind::Raw(_)) && payload.len() >= Stamp::LENGTH;
+        let stamp_at = if raw { octets.len() - Stamp::LENGTH } else { transport + header };
         let checksum = checksum.map(|at| transport + at);
         let mut template = Self {
             octets,
@@ -177,7 +181,7 @@ impl Template {
             transport,
             ports,
             checksum,
-            payload: transport + header,
+            payload: stamp_at,
             trailer: false,
             header_sum: 0,
             body_sums: [0; 2],
@@ -332,7 +336,7 @@ mod tests {
         fn patched_frames_are_right(
             kind in kinds(), v6: bool, vlan in proptest::option::of(0u16..4096), ports: (u16, u16), new_ports: (u16, u16),
             source: u128, destination: u128, identification: u16, payload in proptest::collection::vec(any::<u8>(), 0..80),
-            number in 0..1u64 << 48, stamped: bool,
+            number in 0..1u64 << 40, stamped: bool,
         ) {
             let address = |n: u128| if v6 { IpAddr::V6(n.into()) } else { IpAddr::V4((n as u32).into()) };
             let shape = Shape { macs: ([2; 6], [3; 6]), vlan, addresses: (address(1), address(2)), ports, kind, payload: payload.clone() };
