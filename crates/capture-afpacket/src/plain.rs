@@ -221,8 +221,10 @@ impl RxQueue for PlainQueue {
             return Ok(Readiness::Ready);
         }
         if self.follow.link() == Link::Deleted {
-            std::thread::sleep(timeout);
-            return Ok(Readiness::TimedOut);
+            return Err(CaptureError::Unsupported(format!(
+                "{} was deleted, and a socket without a ring does not wait for another of that name (afpacket does)",
+                self.follow.name()
+            )));
         }
         match self.account.socket.poll(timeout).map_err(|e| CaptureError::system("waiting for frames", e))? {
             Polled::Ready => Ok(Readiness::Ready),

@@ -20,13 +20,15 @@ pub struct Limits {
 /// What was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Report {
+    /// Frames that were filled: their numbers are below this.
+    pub filled: u64,
     /// Frames that left.
     pub sent: u64,
     /// Frames that the mechanism did not take.
     pub refused: u64,
     /// Frames of which nobody knows: in flight when the wait for them was given up.
     pub unknown: u64,
-    /// Octets of all frames that were filled, without frame check sequences.
+    /// Octets of all frames that were filled, those refused included, without frame check sequences.
     pub octets: u64,
     /// From the first frame to the last.
     pub elapsed: Duration,
@@ -111,26 +113,32 @@ pub fn generate<T: TxQueue>(
     }
     tx.drain(DRAIN)?;
     let stats = tx.stats();
+    report.filled = filled;
     report.sent = stats.sent - before.sent;
     report.refused = stats.refused - before.refused;
     report.unknown = stats.in_flight;
     // Flat out the ring takes frames at once: when the last has left is what counts.
     let end = if pace.rate.is_none() { Instant::now() } else { last };
     report.elapsed = end.saturating_duration_since(start);
-    report.rate = filled.saturating_sub(1) as f64 / report.elapsed.as_secs_f64().max(1e-9);
+    // Of those that left.
+    report.rate = (report.sent + report.unknown).saturating_sub(1) as f64 / report.elapsed.as_secs_f64().max(1e-9);
     report.behind = pacing.forgiven();
     Ok(report)
 }
 
-/// Tells the receiver of a stream that it is over and how many frames there were: three frames, for one may be lost.
+/// Tells the receiver of a stream that it is over, and how many frames were filled and refused: three frames, for one may be lost.
 ///
 /// # Errors
 /// [`GenError::Capture`] if the queue cannot go on.
-pub fn send_end<T: TxQueue>(tx: &mut T, source: &mut impl Source, stream: u16, frames: u64) -> Result<(), GenError> {
+pub fn send_end<T: TxQueue>(
+    tx: &mut T,
+    source: &mut impl Source,
+    stream: u16,
+    report: &Report,
+) -> Result<(), GenError> {
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(10));
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-        let stamp = Stamp { kind: StampKind::End, stream, number: frames, nanos };
+        let stamp = Stamp { kind: StampKind::End, stream, number: report.filled, nanos: report.refused };
         tx.fill(1, |slot| source.write(slot, Some(stamp)))?;
         tx.flush()?;
     }
@@ -202,7 +210,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         let report = generate(&mut tx, &mut source, Pace::default(), limits, Some(3), &stop, |_| {}).unwrap();
         assert_eq!((report.sent, report.octets), (1000, 60_000));
-        send_end(&mut tx, &mut source, 3, 1000).unwrap();
+        send_end(&mut tx, &mut source, 3, &report).unwrap();
         let mut tracker = Tracker::default();
         tx.frames.iter().for_each(|frame| tracker.see(frame, 0));
         let arrivals = tracker.arrivals();

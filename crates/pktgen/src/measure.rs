@@ -136,7 +136,7 @@ mod tests {
         let inner = MemoryQueue::new(frames.collect(), &[7, 64, 1000]);
         let mut queue = FaultQueue::new(inner, FaultPlan { drop_every: 1000, ..FaultPlan::default() });
         let mut received = receive(&mut queue, &AtomicBool::new(false), &[]).unwrap();
-        received.tracker.expect(0, 100_000);
+        received.tracker.expect(0, 100_000, 0);
         let arrivals = received.tracker.arrivals();
         assert_eq!((arrivals.received, arrivals.missing, arrivals.doubled), (99_900, Some(100), 0));
         assert_eq!(received.stats.ring_dropped, Count::Exact(100));

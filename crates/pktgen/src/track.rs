@@ -14,24 +14,38 @@ const MOST: u64 = 1 << 36;
 /// The longest latency that is told apart, nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
 
-/// Sees frames, and accounts for the stamped ones. Memory: a bit for each number, and 30 kB for the latencies.
+/// Chunks of all streams together: 512 MiB of them. What would take more is not believed.
+const BUDGET: u32 = 1 << 16;
+
+/// Sees frames, and accounts for the stamped ones. Memory: a bit for each number in chunks of 8 KiB, at most 512 MiB, and 30 kB for the
+/// latencies.
 #[derive(Debug)]
 pub struct Tracker {
     streams: BTreeMap<u16, Stream>,
+    /// Frames of other streams are others.
+    only: Option<u16>,
+    /// Chunks that may still be made.
+    budget: u32,
     other: u64,
     latency: Histogram<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Stream {
-    chunks: Vec<Option<Box<[u64; CHUNK as usize / 64]>>>,
+    chunks: BTreeMap<u64, Box<Bits>>,
+    /// The chunk that was used last is kept beside the others.
+    current: Option<(u64, Box<Bits>)>,
     received: u64,
     doubled: u64,
     reordered: u64,
     /// One above the highest number seen.
     next: u64,
     expected: Option<u64>,
+    /// Of the expected ones: those that the sender's interface refused.
+    refused: u64,
 }
+
+type Bits = [u64; CHUNK as usize / 64];
 
 /// The account of all streams together.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +54,7 @@ pub struct Arrivals {
     pub expected: Option<u64>,
     /// Different numbers that came.
     pub received: u64,
-    /// Numbers that did not come; unknown while an end is not known.
+    /// Of the frames sent: numbers that did not come; unknown while an end is not known.
     pub missing: Option<u64>,
     /// Numbers that came again, each time.
     pub doubled: u64,
@@ -56,37 +70,52 @@ impl Default for Tracker {
     fn default() -> Self {
         // Three digits, up to a minute; the bounds are constants that are right.
         let latency = Histogram::new_with_max(LONGEST, 3).unwrap_or_else(|_| unreachable!("the bounds are right"));
-        Self { streams: BTreeMap::new(), other: 0, latency }
+        Self { streams: BTreeMap::new(), only: None, budget: BUDGET, other: 0, latency }
     }
 }
 
 impl Tracker {
+    /// Of this stream alone: stamped frames of others are frames without a stamp.
+    #[must_use]
+    pub fn of(stream: u16) -> Self {
+        Self { only: Some(stream), ..Self::default() }
+    }
+
     /// A frame was seen at `nanos` since 1970; 0 if the time is not known.
     #[inline]
     pub fn see(&mut self, frame: &[u8], nanos: u64) {
         match Stamp::find(frame) {
-            Some(stamp) if stamp.number < MOST => self.see_stamp(stamp, nanos),
-            _ => self.other += 1,
+            Some(stamp) => self.see_stamp(stamp, nanos),
+            None => self.other += 1,
         }
     }
 
     /// The same for a stamp that came by another way.
     #[inline]
     pub fn see_stamp(&mut self, stamp: Stamp, nanos: u64) {
-        let stream = self.streams.entry(stamp.stream).or_default();
-        if stamp.kind == StampKind::End {
-            stream.expected = Some(stamp.number);
+        if self.only.is_some_and(|only| only != stamp.stream) || stamp.number >= MOST {
+            self.other += 1;
             return;
         }
-        if stream.see(stamp.number) && nanos > 0 {
+        let stream = self.streams.entry(stamp.stream).or_default();
+        if stamp.kind == StampKind::End {
+            (stream.expected, stream.refused) = (Some(stamp.number), stamp.nanos.min(stamp.number));
+            return;
+        }
+        let Some(new) = stream.see(stamp.number, &mut self.budget) else {
+            self.other += 1;
+            return;
+        };
+        if new && nanos > 0 {
             // A clock that is ahead: latency 0.
             self.latency.saturating_record(nanos.saturating_sub(stamp.nanos).min(LONGEST));
         }
     }
 
-    /// How many frames a stream had, known otherwise than by its end.
-    pub fn expect(&mut self, stream: u16, frames: u64) {
-        self.streams.entry(stream).or_default().expected = Some(frames);
+    /// How many frames a stream had, and how many of them the sender's interface refused: known otherwise than by its end.
+    pub fn expect(&mut self, stream: u16, frames: u64, refused: u64) {
+        let stream = self.streams.entry(stream).or_default();
+        (stream.expected, stream.refused) = (Some(frames), refused.min(frames));
     }
 
     /// Streams whose end is known.
@@ -104,7 +133,7 @@ impl Tracker {
     #[must_use]
     pub fn arrivals(&self) -> Arrivals {
         let sum = |value: fn(&Stream) -> u64| self.streams.values().map(value).sum::<u64>();
-        let expected = self.ended().then(|| sum(|s| s.expected.unwrap_or(0)));
+        let expected = self.ended().then(|| sum(|s| s.expected.unwrap_or(0) - s.refused));
         let at = |quantile| Duration::from_nanos(self.latency.value_at_quantile(quantile));
         let latency = (!self.latency.is_empty()).then(|| [at(0.5), at(0.9), at(0.99), at(0.999), at(1.0)]);
         Arrivals {
@@ -121,7 +150,7 @@ impl Tracker {
     /// One more account of the same streams, as of another queue.
     pub fn merge(&mut self, other: Self) {
         for (number, theirs) in other.streams {
-            self.streams.entry(number).or_default().merge(theirs);
+            self.streams.entry(number).or_default().merge(theirs, &mut self.budget);
         }
         self.other += other.other;
         let _ = self.latency.add(other.latency); // same bounds
@@ -129,18 +158,18 @@ impl Tracker {
 }
 
 impl Stream {
-    /// Whether the number is a new one.
+    /// Whether the number is a new one; `None` if there is no memory to remember it in.
     #[inline]
-    fn see(&mut self, number: u64) -> bool {
-        let chunk = (number / CHUNK) as usize;
-        if chunk >= self.chunks.len() {
-            self.chunks.resize_with(chunk + 1, || None);
+    fn see(&mut self, number: u64, budget: &mut u32) -> Option<bool> {
+        let chunk = number / CHUNK;
+        if self.current.as_ref().is_none_or(|(current, _)| *current != chunk) {
+            self.change(chunk, budget)?;
         }
-        let bits = self.chunks[chunk].get_or_insert_with(|| Box::new([0; CHUNK as usize / 64]));
+        let (_, bits) = self.current.as_mut()?;
         let (word, bit) = ((number % CHUNK / 64) as usize, 1 << (number % 64));
         if bits[word] & bit != 0 {
             self.doubled += 1;
-            return false;
+            return Some(false);
         }
         bits[word] |= bit;
         self.received += 1;
@@ -149,7 +178,23 @@ impl Stream {
         } else {
             self.next = number + 1;
         }
-        true
+        Some(true)
+    }
+
+    /// Makes a chunk the current one.
+    #[cold]
+    fn change(&mut self, chunk: u64, budget: &mut u32) -> Option<()> {
+        let bits = match self.chunks.remove(&chunk) {
+            Some(bits) => bits,
+            None => {
+                *budget = budget.checked_sub(1)?;
+                Box::new([0; CHUNK as usize / 64])
+            }
+        };
+        if let Some((before, bits)) = self.current.replace((chunk, bits)) {
+            self.chunks.insert(before, bits);
+        }
+        Some(())
     }
 
     /// Of the numbers that were sent. One that was never sent cannot make up for one that was.
@@ -157,11 +202,12 @@ impl Stream {
         let expected = self.expected.unwrap_or(0);
         let beyond =
             if self.next <= expected { 0 } else { self.numbers().filter(|&number| number >= expected).count() as u64 };
-        expected.saturating_sub(self.received - beyond)
+        expected.saturating_sub(self.refused + self.received - beyond)
     }
 
     fn numbers(&self) -> impl Iterator<Item = u64> {
-        let chunks = self.chunks.iter().zip(0u64..).filter_map(|(bits, chunk)| Some((bits.as_ref()?, chunk)));
+        let current = self.current.iter().map(|(chunk, bits)| (bits, *chunk));
+        let chunks = self.chunks.iter().map(|(chunk, bits)| (bits, *chunk)).chain(current);
         chunks.flat_map(|(bits, chunk)| {
             bits.iter().zip(0u64..).flat_map(move |(&word, at)| {
                 (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| chunk * CHUNK + at * 64 + bit)
@@ -170,12 +216,13 @@ impl Stream {
     }
 
     /// Of two queues each is in order by itself, and neither says anything about the other.
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: Self, budget: &mut u32) {
         let reordered = self.reordered + other.reordered;
         self.doubled += other.doubled;
         self.expected = self.expected.max(other.expected);
+        self.refused = self.refused.max(other.refused);
         for number in other.numbers() {
-            self.see(number);
+            self.see(number, budget);
         }
         self.next = self.next.max(other.next);
         self.reordered = reordered;
@@ -197,7 +244,7 @@ mod tests {
         let mut tracker = Tracker::default();
         (0..1_000_000).filter(|n| n % 1000 != 999).for_each(|n| tracker.see_stamp(stamp(n), 2000));
         assert_eq!(tracker.arrivals().missing, None, "nobody knows how many there were");
-        tracker.expect(0, 1_000_000);
+        tracker.expect(0, 1_000_000, 0);
         let arrivals = tracker.arrivals();
         assert_eq!((arrivals.received, arrivals.missing), (999_000, Some(1000)));
         assert_eq!((arrivals.doubled, arrivals.reordered), (0, 0));
@@ -214,13 +261,35 @@ mod tests {
             numbers[..cut].iter().for_each(|&n| tracker.see_stamp(stamp(n), 0));
             numbers[cut..].iter().for_each(|&n| second.see_stamp(stamp(n), 0));
             tracker.merge(second);
-            tracker.expect(0, expected);
+            tracker.expect(0, expected, 0);
             let set: BTreeSet<u64> = numbers.iter().copied().collect();
             let arrivals = tracker.arrivals();
             prop_assert_eq!(arrivals.received, set.len() as u64);
             prop_assert_eq!(arrivals.doubled, (numbers.len() - set.len()) as u64);
             prop_assert_eq!(arrivals.missing, Some(expected - set.range(..expected).count() as u64));
         }
+    }
+
+    #[test]
+    fn refused_frames_are_not_missing_and_other_streams_do_not_count() {
+        let mut tracker = Tracker::of(0);
+        (0..100).filter(|n| n % 10 != 3).for_each(|n| tracker.see_stamp(stamp(n), 2000));
+        tracker.see_stamp(Stamp { stream: 777, ..stamp(5) }, 2000);
+        tracker.expect(0, 100, 8);
+        let arrivals = tracker.arrivals();
+        assert_eq!(
+            (arrivals.expected, arrivals.received, arrivals.missing, arrivals.other),
+            (Some(92), 90, Some(2), 1)
+        );
+    }
+
+    /// Numbers far apart, each in a chunk of its own, as an attacker would send.
+    #[test]
+    fn memory_has_a_limit() {
+        let mut tracker = Tracker { budget: 100, ..Tracker::default() };
+        (0..1000u64).for_each(|n| tracker.see_stamp(Stamp { stream: n as u16, ..stamp(n << 25) }, 0));
+        let arrivals = tracker.arrivals();
+        assert_eq!((arrivals.received, arrivals.other), (100, 900));
     }
 
     #[test]

@@ -16,8 +16,8 @@ use pktgen::{GenError, Limits, Pace, Report, Source};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::config::options::Summary;
-use crate::{Failure, print, tell};
+use crate::config::options::{LogOptions, Summary};
+use crate::{Failure, logging, print, tell};
 pub(crate) use args::{GenArgs, TxBackend};
 pub(crate) use source::AnySource;
 
@@ -48,7 +48,8 @@ struct Part {
     stream: Option<u16>,
 }
 
-pub(crate) fn generate(args: &GenArgs) -> Result<(), Failure> {
+pub(crate) fn generate(args: &GenArgs, log: &LogOptions) -> Result<(), Failure> {
+    logging::start(log).map_err(Failure::Setup)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let registered = signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals");
@@ -208,7 +209,7 @@ fn run<T: TxQueue + Send>(
                     let report = pktgen::generate(&mut tx, source, *pace, *limits, *stream, stop, note);
                     let report = report.and_then(|report| {
                         if let Some(stream) = *stream {
-                            pktgen::send_end(&mut tx, source, stream, report.sent + report.unknown)?;
+                            pktgen::send_end(&mut tx, source, stream, &report)?;
                         }
                         Ok(report)
                     });

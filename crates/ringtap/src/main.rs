@@ -39,8 +39,8 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => run::run(args, log),
         Command::Replay(args) => replay::replay(args, log),
-        Command::Bench(args) => bench::bench(&args),
-        Command::Gen(args) => generate::generate(&args),
+        Command::Bench(args) => bench::bench(&args, &log),
+        Command::Gen(args) => generate::generate(&args, &log),
         Command::List => list::list().map_err(Failure::Running),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Check(args) => check::check(args, log),

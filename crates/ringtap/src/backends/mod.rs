@@ -128,15 +128,17 @@ pub(crate) fn open_all(capture: &CaptureOptions, filters: &FilterOptions) -> Res
 pub(crate) fn peek(capture: &CaptureOptions, filters: &FilterOptions) -> Result<Vec<(String, Result<String>)>> {
     let backend = capture.backend.unwrap_or_default();
     let names = names(capture)?;
-    if backend == Backend::Afxdp {
+    if matches!(backend, Backend::Afxdp | Backend::Netmap | Backend::Pfring) {
+        refuse_foreign(capture)?;
         let look = |name: String| {
-            let found = backend.usable().and_then(|()| interfaces::link_type(&name)).map_err(Into::into);
-            (
-                name,
-                found.map(|_| {
-                    "afxdp can be used; not opened, for that takes its frames away from this machine".to_owned()
-                }),
-            )
+            // `vale0:1`, `zc:eth1` and the like are names of the modules' own.
+            let known = || {
+                if name.contains([':', '{', '}', '^', '/']) { Ok(()) } else { interfaces::link_type(&name).map(drop) }
+            };
+            let found = backend.usable().and_then(|()| known()).map_err(Into::into);
+            let text =
+                format!("{} can be used; not opened, for that may take frames away from this machine", backend.name());
+            (name, found.map(|()| text))
         };
         return Ok(names.into_iter().map(look).collect());
     }
@@ -147,19 +149,7 @@ pub(crate) fn peek(capture: &CaptureOptions, filters: &FilterOptions) -> Result<
 
 fn open_as(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Result<Vec<Result<Opened>>> {
     let backend = capture.backend.unwrap_or_default();
-    let (xdp, pfring) = (backend == Backend::Afxdp, backend == Backend::Pfring);
-    refuse(
-        backend,
-        &[
-            ("xdp-mode", !xdp && capture.xdp_mode.is_some()),
-            ("xdp-attach", !xdp && capture.xdp_attach.is_some()),
-            ("huge-pages", !xdp && capture.huge_pages == Some(true)),
-            ("host", !xdp && backend != Backend::Netmap && capture.host == Some(true)),
-            ("cluster-id", !pfring && capture.cluster_id.is_some()),
-            ("watermark", !pfring && capture.watermark.is_some()),
-            ("libpfring", !pfring && capture.libpfring.is_some()),
-        ],
-    )?;
+    refuse_foreign(capture)?;
     match backend {
         Backend::Afpacket => {
             refuse(
@@ -178,6 +168,25 @@ fn open_as(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Res
         Backend::Packet => packet::open_all(capture, filters, peek),
         Backend::Pcap => pcap::open_all(capture, filters, peek),
     }
+}
+
+/// Refuses what only other mechanisms have.
+fn refuse_foreign(capture: &CaptureOptions) -> Result<()> {
+    let backend = capture.backend.unwrap_or_default();
+    let (xdp, pfring) = (backend == Backend::Afxdp, backend == Backend::Pfring);
+    refuse(
+        backend,
+        &[
+            ("xdp-mode", !xdp && capture.xdp_mode.is_some()),
+            ("xdp-attach", !xdp && capture.xdp_attach.is_some()),
+            ("huge-pages", !xdp && capture.huge_pages == Some(true)),
+            ("host", !xdp && backend != Backend::Netmap && capture.host == Some(true)),
+            ("cluster-id", !pfring && capture.cluster_id.is_some()),
+            ("watermark", !pfring && capture.watermark.is_some()),
+            ("libpfring", !pfring && capture.libpfring.is_some()),
+        ],
+    )?;
+    Ok(())
 }
 
 /// Compiles the filters for each interface that the options name, and forgets them.

@@ -36,7 +36,7 @@ pub(crate) enum Measure {
     Elapsed {
         /// Frames to capture
         #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1000,100000,10000000")]
-        packets: Vec<u64>,
+        packets: Vec<Ranged<Plain, 1, 1_000_000_000_000>>,
         /// Runs of each mechanism
         #[arg(long, value_name = "N", default_value = "5")]
         repeats: Ranged<Plain, 1, 1000>,

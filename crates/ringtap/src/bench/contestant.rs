@@ -13,6 +13,7 @@ use pktgen::{Received, Tracker, receive};
 use super::args::Common;
 use super::lab::Lab;
 use super::program::{self, Program};
+use super::run::STREAM;
 use crate::backends::{Backend, Queues, Take};
 
 /// One that takes part.
@@ -160,7 +161,7 @@ impl OursRunning {
     fn finish(self) -> Result<Capture> {
         self.stop.store(true, Ordering::Release);
         let mut capture =
-            Capture { tracker: Tracker::default(), dropped_said: Some(0), cpu: Some(Duration::ZERO), reached: None };
+            Capture { tracker: Tracker::of(STREAM), dropped_said: Some(0), cpu: Some(Duration::ZERO), reached: None };
         for thread in self.threads {
             let (received, _) = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
             capture.tracker.merge(received.tracker);

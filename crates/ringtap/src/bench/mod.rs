@@ -18,11 +18,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::{Failure, print, tell};
+use crate::config::options::LogOptions;
+use crate::{Failure, logging, print, tell};
 pub(crate) use args::BenchArgs;
 use args::Measure;
 
-pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
+pub(crate) fn bench(args: &BenchArgs, log: &LogOptions) -> Result<(), Failure> {
+    logging::start(log).map_err(Failure::Setup)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let registered = signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals");
@@ -40,7 +42,9 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         Measure::DropRate { rates, repeats, time, .. } => {
             bench.drop_rate(&field, rates, repeats.get(), time.duration())
         }
-        Measure::Elapsed { packets, repeats, .. } => bench.elapsed(&field, packets, repeats.get()),
+        Measure::Elapsed { packets, repeats, .. } => {
+            bench.elapsed(&field, &packets.iter().map(|n| n.get()).collect::<Vec<_>>(), repeats.get())
+        }
         Measure::ZeroLoss { time, resolution, .. } => bench.zero_loss(&field, time.duration(), resolution.0),
         Measure::Stages { rate, repeats, time, .. } => bench.stages(&field, rate.0, time.duration(), repeats.get()),
         Measure::Expect { .. } => return Ok(()), // dealt with above

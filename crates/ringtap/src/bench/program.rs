@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -13,10 +14,11 @@ use anyhow::{Context, Result, bail};
 use capture::{CaptureError, Readiness, RxBatch, RxQueue};
 use capture_pcap::{FileOptions, FileQueue};
 use pktgen::Tracker;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::contestant::Capture;
 use super::lab::Lab;
+use super::run::STREAM;
 
 /// A program and how it is used.
 #[derive(Clone, Debug)]
@@ -139,6 +141,7 @@ impl Program {
         let words: Vec<String> = self.words.iter().chain(counting).map(fill).collect();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
         lab.receiver.run_inside(&mut command);
         let mut child = command.spawn().with_context(|| format!("cannot start {}", words[0]))?;
         let (sender, lines) = mpsc::channel();
@@ -162,6 +165,8 @@ impl Program {
             status: None,
             ended_at: None,
             cpu: None,
+            looked: Instant::now(),
+            counting: count.is_some(),
         };
         running.wait_until_ready(self.ready)?;
         Ok(running)
@@ -178,6 +183,10 @@ pub(crate) struct Running {
     status: Option<ExitStatus>,
     ended_at: Option<Instant>,
     cpu: Option<Duration>,
+    /// When CPU time was last read.
+    looked: Instant,
+    /// It was asked to end after a number of frames.
+    counting: bool,
 }
 
 impl Running {
@@ -198,7 +207,13 @@ impl Running {
         bail!("it did not begin to capture within 15 s: {}", self.text.trim())
     }
 
+    /// Takes what it wrote; of very much the last part is kept.
     fn read_lines(&mut self, wait: Duration) {
+        const KEPT: usize = 64 << 10;
+        if self.text.len() > 2 * KEPT {
+            let start = (self.text.len() - KEPT..).find(|&at| self.text.is_char_boundary(at)).unwrap_or(0);
+            self.text.drain(..start);
+        }
         if let Ok(line) = self.lines.recv_timeout(wait) {
             self.text += &String::from_utf8_lossy(&line);
             self.text.push('\n');
@@ -211,8 +226,11 @@ impl Running {
 
     pub(crate) fn ended(&mut self) -> bool {
         if self.status.is_none() {
-            let cpu = cpu_of(self.child.id());
-            self.cpu = cpu.or(self.cpu);
+            // To look through /proc costs some CPU, which a program that is measured needs.
+            if self.looked.elapsed() > Duration::from_millis(100) {
+                self.cpu = cpu_of(self.child.id()).or(self.cpu);
+                self.looked = Instant::now();
+            }
             self.status = self.child.try_wait().ok().flatten();
             self.ended_at = self.status.map(|_| Instant::now());
         }
@@ -222,9 +240,14 @@ impl Running {
     /// Ends it by SIGINT, as its users do.
     pub(crate) fn finish(mut self) -> Result<Capture> {
         let by_itself = self.ended();
+        if by_itself && !self.counting {
+            bail!("it ended by itself with {}: {}", self.status.unwrap_or_default(), self.text.trim());
+        }
         if !by_itself {
+            self.cpu = cpu_of(self.child.id()).or(self.cpu);
+            // The group, as Ctrl-C does: a script is not the program that it starts.
             let pid = Pid::from_child(&self.child);
-            kill_process(pid, Signal::INT).context("cannot signal the program")?;
+            kill_process_group(pid, Signal::INT).context("cannot signal the program")?;
             let begin = Instant::now();
             while !self.ended() {
                 if begin.elapsed() > Duration::from_secs(30) {
@@ -237,7 +260,14 @@ impl Running {
         while begin.elapsed() < Duration::from_millis(200) {
             self.read_lines(Duration::from_millis(50));
         }
+        let status = self.status.unwrap_or_default();
+        if !(status.success() || status.signal() == Some(Signal::INT.as_raw()) || status.code() == Some(130)) {
+            bail!("it failed with {status}: {}", self.text.trim());
+        }
         let file = self.folder.path().join("capture");
+        if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
+            bail!("it made no capture file: {}", self.text.trim());
+        }
         let tracker = read(&file).with_context(|| format!("its capture file ({})", self.text.trim()))?;
         let reached = self.ended_at.filter(|_| by_itself);
         Ok(Capture { tracker, dropped_said: (self.dropped)(&self.text), cpu: self.cpu, reached })
@@ -247,7 +277,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.status.is_none() {
-            let _ = self.child.kill(); // a bench that is broken off leaves nobody behind
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL); // a bench that is broken off leaves nobody behind
             let _ = self.child.wait();
         }
     }
@@ -255,7 +285,7 @@ impl Drop for Running {
 
 /// The numbers in a capture file; one that is not whole at its end, as of a program that was ended, counts as far as it goes.
 fn read(file: &Path) -> Result<Tracker> {
-    let mut tracker = Tracker::default();
+    let mut tracker = Tracker::of(STREAM);
     let mut queue = FileQueue::open([file], FileOptions::default())?;
     loop {
         match queue.next_batch() {

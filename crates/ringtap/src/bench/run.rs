@@ -28,7 +28,7 @@ pub(crate) struct Bench<'b> {
 /// The first source address of the generator: 10.0.0.0, of which frames count on.
 pub(super) const FIRST_ADDRESS: u32 = 0x0a00_0000;
 /// The generator's stream.
-const STREAM: u16 = 1;
+pub(super) const STREAM: u16 = 0x5254;
 /// After the last frame was sent: for what is still on its way. Programs that use libpcap with its usual timeout are given a block that is
 /// not full a second late, and throw away what they have not been given when they are ended: that is no loss of the mechanism.
 const SETTLE: Duration = Duration::from_millis(1500);
@@ -186,9 +186,9 @@ impl Bench<'_> {
         thread::sleep(SETTLE);
         let Capture { mut tracker, dropped_said, cpu, .. } = running.finish()?;
         let sent = sent?;
-        tracker.expect(STREAM, sent.sent);
+        tracker.expect(STREAM, sent.filled, sent.refused);
         let arrivals = tracker.arrivals();
-        let missing = arrivals.missing.unwrap_or(0);
+        let missing = arrivals.missing.context("the number of frames sent is not known")?;
         Ok(Row {
             contestant: contestant.name().to_owned(),
             rate_wanted: rate,

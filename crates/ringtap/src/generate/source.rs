@@ -112,12 +112,14 @@ fn replay(args: &GenArgs, file: &str) -> Result<Replay> {
     }
     let mut queue = FileQueue::open([file], FileOptions::default())?;
     let mut frames: Vec<(Vec<u8>, Duration)> = Vec::new();
-    let (mut cut, mut others) = (0u64, 0u64);
+    let (mut cut, mut others, mut empty) = (0u64, 0u64, 0u64);
     loop {
         while let Some(mut batch) = queue.next_batch()? {
             for frame in batch.frames() {
                 if frame.link_type != LinkType::ETHERNET {
                     others += 1;
+                } else if frame.data.is_empty() {
+                    empty += 1;
                 } else {
                     cut += u64::from(frame.wire_len as usize != frame.data.len());
                     frames.push((frame.data.to_vec(), Duration::from_nanos(frame.timestamp.as_nanos())));
@@ -130,6 +132,9 @@ fn replay(args: &GenArgs, file: &str) -> Result<Replay> {
     }
     if others > 0 {
         bail!("{file}: {others} packets have another link type than Ethernet, and cannot be sent here");
+    }
+    if empty > 0 {
+        tracing::warn!("{file}: {empty} packets without an octet are left out");
     }
     if cut > 0 {
         tracing::warn!("{file}: {cut} packets were cut when they were captured; they are sent as short as they are");
