@@ -224,27 +224,31 @@ pub(crate) trait Take {
 }
 
 impl Queues {
-    /// Opens an interface for a measurement: the mechanism's defaults, all frames, headers only.
-    pub(crate) fn open_plain(backend: Backend, interface: &str, queues: usize) -> Result<Self> {
+    /// Opens an interface for a measurement: the mechanism's defaults, all frames, headers only; one queue if nobody says how many, but all
+    /// where frames of queues that are not taken would be lost.
+    pub(crate) fn open_plain(backend: Backend, interface: &str, queues: Option<usize>) -> Result<Self> {
+        let one = queues.unwrap_or(1);
         match backend {
             Backend::Afpacket => {
                 let mut options = capture_afpacket::Options::new(interface);
-                options.queues = queues;
+                options.queues = one;
                 Ok(Self::Afpacket(capture_afpacket::open(&options)?))
             }
             Backend::Afxdp => {
                 let mut options = capture_afxdp::Options::new(interface);
-                options.queues = capture_afxdp::Queues::First(queues);
+                if let Some(queues) = queues {
+                    options.queues = capture_afxdp::Queues::First(queues);
+                }
                 Ok(Self::Afxdp(capture_afxdp::open(&options)?))
             }
             Backend::Netmap => {
                 let mut options = capture_netmap::Options::new(interface);
-                options.queues = queues;
+                options.queues = queues.map_or_else(|| capture_netmap::rings(interface), Ok)?;
                 Ok(Self::Netmap(capture_netmap::open(&options)?))
             }
             Backend::Pfring => {
                 let mut options = capture_pfring::Options::new(interface);
-                options.queues = queues;
+                options.queues = one;
                 if interface.starts_with("zc:") {
                     return Ok(Self::PfringZc(capture_pfring::open_zc(&options)?));
                 }
@@ -252,12 +256,12 @@ impl Queues {
             }
             Backend::Packet => {
                 let mut options = capture_afpacket::PlainOptions::new(interface);
-                options.queues = queues;
+                options.queues = one;
                 Ok(Self::Packet(capture_afpacket::open_plain(&options)?))
             }
             Backend::Pcap => {
                 let mut options = capture_pcap::LiveOptions::new(interface);
-                options.queues = queues;
+                options.queues = one;
                 Ok(Self::Pcap(capture_pcap::open_live(&options)?))
             }
         }

@@ -81,9 +81,9 @@ pub(crate) enum Measure {
         /// Mechanism
         #[arg(long, value_enum, default_value_t)]
         backend: Backend,
-        /// Queues
-        #[arg(long, value_name = "N", default_value = "1")]
-        queues: Ranged<Plain, 1, 64>,
+        /// Queues [default: 1; all that there are for afxdp and netmap]
+        #[arg(long, value_name = "N")]
+        queues: Option<Ranged<Plain, 1, 64>>,
         /// End after this time though a stream has not ended
         #[arg(long, value_name = "TIME")]
         time: Option<Ranged<Millis, 100, 86_400_000>>,
@@ -112,9 +112,9 @@ pub(crate) struct Common {
     /// Mechanisms of ringtap [default: all that are usable]
     #[arg(long = "backend", value_name = "NAME,...", value_enum, value_delimiter = ',')]
     pub backends: Vec<Backend>,
-    /// Other programs: tcpdump, dumpcap, tshark, netsniff-ng, scapy, or NAME=COMMAND with {iface}, {file} and perhaps {count} in it, which
+    /// Other programs: tcpdump, dumpcap, tshark, netsniff-ng, scapy, or NAME=COMMAND with {iface} and {file} in it, which
     /// writes a capture file and ends on SIGINT; all for every known one that is installed
-    #[arg(long = "program", value_name = "NAME[=COMMAND]", value_delimiter = ',')]
+    #[arg(long = "program", value_name = "NAME,...|NAME=COMMAND")]
     pub programs: Vec<String>,
     /// Octets of a frame, without the frame check sequence
     #[arg(short = 'l', long = "length", value_name = "OCTETS", default_value = "60")]
@@ -125,9 +125,9 @@ pub(crate) struct Common {
     /// Send here
     #[arg(long, value_name = "IFACE", requires = "interface")]
     pub send: Option<String>,
-    /// Queues of each mechanism
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub queues: Ranged<Plain, 1, 64>,
+    /// Queues of each mechanism [default: 1; all that there are for afxdp and netmap, which lose what comes to others]
+    #[arg(long, value_name = "N")]
+    pub queues: Option<Ranged<Plain, 1, 64>>,
     /// Write the report here as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

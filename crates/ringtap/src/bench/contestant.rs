@@ -18,7 +18,7 @@ use crate::backends::{Backend, Queues, Take};
 
 /// One that takes part.
 pub(crate) enum Contestant {
-    Ours { backend: Backend, queues: usize },
+    Ours { backend: Backend, queues: Option<usize> },
     Program(Program),
 }
 
@@ -46,7 +46,7 @@ pub(crate) enum Running {
 /// Decides who takes part. A mechanism that is asked for by name and cannot be used is an error; of the default ones it is named as absent.
 pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
     let mut field = Field { present: Vec::new(), absent: Vec::new() };
-    let queues = common.queues.get() as usize;
+    let queues = common.queues.map(|queues| queues.get() as usize);
     let asked = !common.backends.is_empty();
     let backends = if asked { &common.backends[..] } else { Backend::ALL };
     for &backend in backends {
@@ -56,8 +56,12 @@ pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
             Err(error) => field.absent.push((backend.name().to_owned(), error.to_string())),
         }
     }
-    for name in &common.programs {
-        for program in Program::parse(name)? {
+    // Names may stand in one list; in a command a comma is the program's.
+    let list = |text: &'_ String| -> Vec<String> {
+        if text.contains('=') { vec![text.clone()] } else { text.split(',').map(str::to_owned).collect() }
+    };
+    for name in common.programs.iter().flat_map(list) {
+        for program in Program::parse(&name)? {
             match program.installed() {
                 true => field.present.push(Contestant::Program(program)),
                 false => {
@@ -136,8 +140,8 @@ impl Take for Starter {
 }
 
 impl OursRunning {
-    fn start(backend: Backend, queues: usize, lab: &Lab, count: Option<u64>) -> Result<Self> {
-        if count.is_some() && queues > 1 {
+    fn start(backend: Backend, queues: Option<usize>, lab: &Lab, count: Option<u64>) -> Result<Self> {
+        if count.is_some() && queues.is_some_and(|queues| queues > 1) {
             bail!("the time for a number of frames is measured with one queue");
         }
         let stop = Arc::new(AtomicBool::new(false));

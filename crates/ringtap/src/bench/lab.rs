@@ -76,7 +76,7 @@ impl Lab {
         let (sender, receiver) = (end("rtbench0")?, end("rtbench1")?);
         let path = receiver.namespace.as_ref().map(Namespace::path).unwrap_or_default();
         let mtu = common.length.get().max(1514) - 14;
-        let queues = common.queues.get();
+        let queues = common.queues.map_or(1, |queues| queues.get());
         let shape = format!("mtu {mtu} numrxqueues {queues} numtxqueues {queues}");
         sender.call(&format!("ip link add rtbench0 {shape} type veth peer name rtbench1 {shape} netns {path}"))?;
         for end in [&sender, &receiver] {

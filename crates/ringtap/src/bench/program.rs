@@ -151,7 +151,6 @@ impl Program {
         ] {
             let sender = sender.clone();
             let pipe = pipe.context("a pipe")?;
-            // Programs draw progress with carriage returns.
             let pass =
                 move || BufReader::new(pipe).split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(line));
             thread::spawn(move || pass().is_ok());
@@ -331,8 +330,11 @@ fn number_before(text: &str, words: &str) -> Option<u64> {
 
 /// "5 packets dropped by kernel", and perhaps "2 packets dropped by interface".
 fn dropped_by_tcpdump(text: &str) -> Option<u64> {
-    let interface = number_before(text, "packets dropped by interface").unwrap_or(0);
-    Some(number_before(text, "packets dropped by kernel")? + interface)
+    let number = |by: &str| {
+        let words = [format!("packets dropped by {by}"), format!("packet dropped by {by}")];
+        words.iter().find_map(|words| number_before(text, words))
+    };
+    Some(number("kernel")? + number("interface").unwrap_or(0))
 }
 
 /// "Packets received/dropped on interface 'eth0': 100/5 (pcap:5/dumpcap:0/...".
@@ -342,13 +344,10 @@ fn dropped_by_dumpcap(text: &str) -> Option<u64> {
     rest.split_once('/')?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// "5 packets dropped from eth0"; it is silent if there are none.
+/// "95 packets captured", and "5 packets dropped from eth0" if there are any.
 fn dropped_by_tshark(text: &str) -> Option<u64> {
-    if text.contains("dropped") {
-        number_before(text, "packets dropped").or_else(|| number_before(text, "packet dropped"))
-    } else {
-        Some(0)
-    }
+    let dropped = ["packets dropped", "packet dropped"].iter().find_map(|words| number_before(text, words));
+    dropped.or_else(|| text.contains(" captured").then_some(0))
 }
 
 /// "5 packets failed filter (out of space)".
@@ -365,7 +364,12 @@ mod tests {
         let text = "tcpdump: listening on b0\n95 packets captured\n100 packets received by filter\n5 packets dropped by kernel\n";
         assert_eq!(dropped_by_tcpdump(text), Some(5));
         assert_eq!(dropped_by_tcpdump(&format!("{text}2 packets dropped by interface\n")), Some(7));
+        assert_eq!(
+            dropped_by_tcpdump("1 packet captured\n2 packets received by filter\n1 packet dropped by kernel\n"),
+            Some(1)
+        );
         assert_eq!(dropped_by_tcpdump("killed"), None);
+        assert_eq!(dropped_by_tshark("killed"), None);
         let text = "Packets captured: 95\nPackets received/dropped on interface 'b0': 95/5 (pcap:5/dumpcap:0/flushed:0/ps_ifdrop:0) (95.0%)\n";
         assert_eq!(dropped_by_dumpcap(text), Some(5));
         assert_eq!(

@@ -102,7 +102,10 @@ impl Bench<'_> {
     pub(crate) fn stages(&self, field: &Field, rate: Option<f64>, time: Duration, repeats: u64) -> Result<Report> {
         let mut report = self.report("stages", field);
         for contestant in &field.present {
-            let Contestant::Ours { backend, .. } = contestant else { continue };
+            let Contestant::Ours { backend, .. } = contestant else {
+                report.absent.push((contestant.name().to_owned(), "stages are ringtap's own".to_owned()));
+                continue;
+            };
             let mut before = None;
             for stage in Stage::ALL {
                 let mut rows = Vec::new();

@@ -82,7 +82,7 @@ impl<S: Source> Source for Logged<S> {
     fn write(&mut self, slot: &mut [u8], stamp: Option<Stamp>) -> usize {
         if let Some(stamp) = stamp.filter(|stamp| stamp.nanos != self.last) {
             self.last = stamp.nanos;
-            // Uncontended: it is read when all is over.
+            // Once a batch of frames. The reader of the file looks at it for each record, and holds it as long as a search takes.
             self.log.lock().unwrap_or_else(PoisonError::into_inner).push((stamp.number, stamp.nanos));
         }
         self.source.write(slot, stamp)
@@ -239,7 +239,7 @@ pub(super) fn measure(
     let stop = Arc::new(AtomicBool::new(false));
     let mut reader = Reader { stage, stop: Arc::clone(&stop), file: &file, thread: None };
     let end = &bench.lab.receiver;
-    end.inside(|| Queues::open_plain(backend, &end.interface, 1).and_then(|queues| queues.give(&mut reader)))??;
+    end.inside(|| Queues::open_plain(backend, &end.interface, None).and_then(|queues| queues.give(&mut reader)))??;
     let thread = reader.thread.take().context("a reader")?;
     let log = Log::default();
     let written = Arc::new(AtomicBool::new(false));
