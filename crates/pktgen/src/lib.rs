@@ -23,7 +23,7 @@ mod track;
 pub use address::{Endpoints, MacRange, Rate, ip_range_of};
 pub use error::GenError;
 pub use generate::{Limits, Report, generate, send_end};
-pub use measure::{Received, highest_without_loss, receive, receive_until};
+pub use measure::{Received, highest_without_loss, receive, receive_until, thread_time};
 pub use mix::Mix;
 pub use pace::{Pace, Pacing};
 pub use replay::Replay;

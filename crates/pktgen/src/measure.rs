@@ -85,8 +85,9 @@ pub fn receive_until<Q: RxQueue>(
     Ok(Received { tracker, stats, cpu: thread_time().saturating_sub(cpu), marks: reached, reached: last, frames })
 }
 
-/// CPU time that the calling thread has used.
-fn thread_time() -> Duration {
+/// CPU time that the calling thread has used: user and system.
+#[must_use]
+pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

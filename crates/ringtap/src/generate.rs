@@ -84,8 +84,8 @@ pub(crate) fn send(args: &GenArgs, stop: &AtomicBool, progress: impl FnMut(u64, 
     .map_err(|e| Failure::Running(e.into()))
 }
 
-/// The faster one: see `CopyTx`.
-fn default_backend(interface: &str) -> TxBackend {
+/// The faster one of this namespace's interface: see `CopyTx`.
+pub(crate) fn default_backend(interface: &str) -> TxBackend {
     const SOFTWARE: [&str; 5] = ["veth", "tun", "bridge", "dummy", "macvlan"];
     let list = interfaces::list().unwrap_or_default();
     let found = list.iter().find(|i| i.name == interface);

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use capture::LinkType;
 use capture_afxdp::{Attach, Mode, Options, open};
 
-use super::{Backend, Opened, Queues, filter, names, refuse};
+use super::{Opened, Queues, filter, names};
 use crate::config::options::{CaptureOptions, FilterOptions};
 
 /// Octets of a chunk of memory, for one frame.
@@ -12,17 +12,6 @@ const CHUNK: u64 = 4096;
 
 /// Opens all interfaces.
 pub(super) fn open_all(capture: &CaptureOptions, filters: &FilterOptions) -> Result<Vec<Result<Opened>>> {
-    refuse(
-        Backend::Afxdp,
-        &[
-            ("fanout", capture.fanout.is_some()),
-            ("block-size", capture.block_size.is_some()),
-            ("block-count", capture.block_count.is_some()),
-            ("block-timeout", capture.block_timeout.is_some()),
-            ("immediate", capture.immediate == Some(true)),
-            ("time-stamp-type", capture.time_stamp_type.is_some()),
-        ],
-    )?;
     let open = |name: &String| -> Result<Opened> {
         let mut options = Options::new(name);
         if let Some(queues) = capture.queues {

@@ -151,17 +151,7 @@ fn open_as(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Res
     let backend = capture.backend.unwrap_or_default();
     refuse_foreign(capture)?;
     match backend {
-        Backend::Afpacket => {
-            refuse(
-                backend,
-                &[
-                    ("buffer-size", capture.buffer_size.is_some()),
-                    ("immediate", capture.immediate == Some(true)),
-                    ("time-stamp-type", capture.time_stamp_type.is_some()),
-                ],
-            )?;
-            afpacket::open_all(capture, filters, peek)
-        }
+        Backend::Afpacket => afpacket::open_all(capture, filters, peek),
         Backend::Afxdp => afxdp::open_all(capture, filters),
         Backend::Netmap => netmap::open_all(capture, filters),
         Backend::Pfring => pfring::open_all(capture, filters),
@@ -170,23 +160,31 @@ fn open_as(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Res
     }
 }
 
-/// Refuses what only other mechanisms have.
+/// An option that the mechanism does not have is a mistake: the user expects something of it.
 fn refuse_foreign(capture: &CaptureOptions) -> Result<()> {
+    use Backend::{Afpacket, Afxdp, Netmap, Packet, Pcap, Pfring};
     let backend = capture.backend.unwrap_or_default();
-    let (xdp, pfring) = (backend == Backend::Afxdp, backend == Backend::Pfring);
-    refuse(
-        backend,
-        &[
-            ("xdp-mode", !xdp && capture.xdp_mode.is_some()),
-            ("xdp-attach", !xdp && capture.xdp_attach.is_some()),
-            ("huge-pages", !xdp && capture.huge_pages == Some(true)),
-            ("host", !xdp && backend != Backend::Netmap && capture.host == Some(true)),
-            ("cluster-id", !pfring && capture.cluster_id.is_some()),
-            ("watermark", !pfring && capture.watermark.is_some()),
-            ("libpfring", !pfring && capture.libpfring.is_some()),
-        ],
-    )?;
-    Ok(())
+    // Whether it is given, and who has it.
+    let options: [(&str, bool, &[Backend]); 14] = [
+        ("fanout", capture.fanout.is_some(), &[Afpacket]),
+        ("block-size", capture.block_size.is_some(), &[Afpacket]),
+        ("block-count", capture.block_count.is_some(), &[Afpacket]),
+        ("block-timeout", capture.block_timeout.is_some(), &[Afpacket, Pcap]),
+        ("buffer-size", capture.buffer_size.is_some(), &[Pcap, Packet, Afxdp]),
+        ("immediate", capture.immediate == Some(true), &[Pcap]),
+        ("time-stamp-type", capture.time_stamp_type.is_some(), &[Pcap]),
+        ("xdp-mode", capture.xdp_mode.is_some(), &[Afxdp]),
+        ("xdp-attach", capture.xdp_attach.is_some(), &[Afxdp]),
+        ("huge-pages", capture.huge_pages == Some(true), &[Afxdp]),
+        ("host", capture.host == Some(true), &[Afxdp, Netmap]),
+        ("cluster-id", capture.cluster_id.is_some(), &[Pfring]),
+        ("watermark", capture.watermark.is_some(), &[Pfring]),
+        ("libpfring", capture.libpfring.is_some(), &[Pfring]),
+    ];
+    match options.iter().find(|(_, given, owners)| *given && !owners.contains(&backend)) {
+        Some((option, ..)) => bail!("{option}: {} has no such option", backend.name()),
+        None => Ok(()),
+    }
 }
 
 /// Compiles the filters for each interface that the options name, and forgets them.
@@ -208,14 +206,6 @@ fn names(capture: &CaptureOptions) -> Result<Vec<String>> {
         }
     }
     Ok(capture.interfaces.clone())
-}
-
-/// An option that the mechanism does not have is a mistake: the user expects something of it.
-fn refuse(backend: Backend, given: &[(&str, bool)]) -> Result<()> {
-    match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) => bail!("{option}: {} has no such option", backend.name()),
-        None => Ok(()),
-    }
 }
 
 /// Takes queues of any mechanism.

@@ -5,23 +5,11 @@ use capture::LinkType;
 use capture_netmap::{Options, open, rings};
 use capture_pcap::Filter;
 
-use super::{Backend, Opened, Queues, filter, names, refuse};
+use super::{Opened, Queues, filter, names};
 use crate::config::options::{CaptureOptions, FilterOptions};
 
 /// Opens all ports.
 pub(super) fn open_all(capture: &CaptureOptions, filters: &FilterOptions) -> Result<Vec<Result<Opened>>> {
-    refuse(
-        Backend::Netmap,
-        &[
-            ("fanout", capture.fanout.is_some()),
-            ("block-size", capture.block_size.is_some()),
-            ("block-count", capture.block_count.is_some()),
-            ("block-timeout", capture.block_timeout.is_some()),
-            ("buffer-size", capture.buffer_size.is_some()),
-            ("immediate", capture.immediate == Some(true)),
-            ("time-stamp-type", capture.time_stamp_type.is_some()),
-        ],
-    )?;
     let open = |name: &String| -> Result<Opened> {
         let mut options = Options::new(name);
         // All of them: frames of a ring that nobody opens would be lost.

@@ -4,22 +4,11 @@ use anyhow::Result;
 use capture::CaptureDirection;
 use capture_afpacket::{PlainOptions, open_plain};
 
-use super::{Backend, Opened, Queues, filter, names, refuse};
+use super::{Opened, Queues, filter, names};
 use crate::config::options::{CaptureOptions, FilterOptions};
 
 /// Opens all interfaces; with `peek` without promiscuous mode.
 pub(super) fn open_all(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Result<Vec<Result<Opened>>> {
-    refuse(
-        Backend::Packet,
-        &[
-            ("fanout", capture.fanout.is_some()),
-            ("block-size", capture.block_size.is_some()),
-            ("block-count", capture.block_count.is_some()),
-            ("block-timeout", capture.block_timeout.is_some()),
-            ("immediate", capture.immediate == Some(true)),
-            ("time-stamp-type", capture.time_stamp_type.is_some()),
-        ],
-    )?;
     let open = |name: &String| -> Result<Opened> {
         let mut options = PlainOptions::new(name);
         options.queues = capture.queues.map_or(1, |queues| queues.get() as usize);

@@ -5,19 +5,11 @@ use capture::{CaptureDirection, CaptureError, LinkType};
 use capture_pcap::{LiveOptions, open_live};
 use netdev::interfaces;
 
-use super::{Backend, Opened, Queues, filter, names, refuse};
+use super::{Opened, Queues, filter, names};
 use crate::config::options::{CaptureOptions, FilterOptions};
 
 /// Opens all interfaces; with `peek` without promiscuous mode.
 pub(super) fn open_all(capture: &CaptureOptions, filters: &FilterOptions, peek: bool) -> Result<Vec<Result<Opened>>> {
-    refuse(
-        Backend::Pcap,
-        &[
-            ("fanout", capture.fanout.is_some()),
-            ("block-size", capture.block_size.is_some()),
-            ("block-count", capture.block_count.is_some()),
-        ],
-    )?;
     let open = |name: &String| -> Result<Opened> {
         let mut options = LiveOptions::new(name);
         options.libpcap = filters.libpcap.clone();

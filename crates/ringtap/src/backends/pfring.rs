@@ -6,23 +6,11 @@ use capture_pcap::Filter;
 use capture_pfring::{Options, open, open_zc};
 use netdev::interfaces;
 
-use super::{Backend, Opened, Queues, filter, names, refuse};
+use super::{Opened, Queues, filter, names};
 use crate::config::options::{CaptureOptions, FilterOptions};
 
 /// Opens all interfaces: `zc:eth1@0` by ZC, others by the module's own ring.
 pub(super) fn open_all(capture: &CaptureOptions, filters: &FilterOptions) -> Result<Vec<Result<Opened>>> {
-    refuse(
-        Backend::Pfring,
-        &[
-            ("fanout", capture.fanout.is_some()),
-            ("block-size", capture.block_size.is_some()),
-            ("block-count", capture.block_count.is_some()),
-            ("block-timeout", capture.block_timeout.is_some()),
-            ("buffer-size", capture.buffer_size.is_some()),
-            ("immediate", capture.immediate == Some(true)),
-            ("time-stamp-type", capture.time_stamp_type.is_some()),
-        ],
-    )?;
     let open = |name: &String| -> Result<Opened> {
         let zc = name.starts_with("zc:");
         let mut options = Options::new(name);

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use capture::{Count, RxQueue};
+use capture::{CaptureError, Count, RxQueue};
 use pktgen::{Received, Tracker, receive};
 
 use super::args::Common;
@@ -112,7 +112,7 @@ impl Running {
 /// Threads that read queues of ours.
 pub(crate) struct OursRunning {
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Result<(Received, Instant)>>>,
+    threads: Vec<JoinHandle<Result<Received, CaptureError>>>,
     count: Option<u64>,
 }
 
@@ -120,7 +120,7 @@ pub(crate) struct OursRunning {
 struct Starter {
     stop: Arc<AtomicBool>,
     marks: Vec<u64>,
-    threads: Vec<JoinHandle<Result<(Received, Instant)>>>,
+    threads: Vec<JoinHandle<Result<Received, CaptureError>>>,
 }
 
 impl Take for Starter {
@@ -129,10 +129,7 @@ impl Take for Starter {
         let number = self.threads.len();
         let read = move || {
             crate::session::pin_to(number);
-            let begin = Instant::now();
-            let received = receive(&mut queue, &stop, &marks)?;
-            // The queue lives until all have ended: see `session`.
-            Ok((received, begin))
+            receive(&mut queue, &stop, &marks)
         };
         self.threads.push(thread::Builder::new().name(format!("rt-bench-{number}")).spawn(read)?);
         Ok(())
@@ -167,7 +164,7 @@ impl OursRunning {
         let mut capture =
             Capture { tracker: Tracker::of(STREAM), dropped_said: Some(0), cpu: Some(Duration::ZERO), reached: None };
         for thread in self.threads {
-            let (received, _) = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
+            let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
             capture.tracker.merge(received.tracker);
             let said = received.stats.ring_dropped + received.stats.nic_dropped;
             capture.dropped_said = match (capture.dropped_said, said) {

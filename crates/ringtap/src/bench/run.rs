@@ -16,6 +16,7 @@ use super::contestant::{Capture, Contestant, Field, Running};
 use super::lab::Lab;
 use super::report::{Report, Row};
 use super::stages::{self, Log, Logged, Measured, Stage};
+use crate::generate::{TxBackend, default_backend};
 use crate::tell;
 
 /// What all measurements need.
@@ -248,10 +249,7 @@ impl Bench<'_> {
         let options = TxOptions { slot_size: 16_384, ..TxOptions::new(&end.interface) };
         end.inside(|| {
             crate::session::pin_to(usize::MAX);
-            let driver =
-                netdev::interfaces::list()?.into_iter().find(|i| i.name == end.interface).and_then(|i| i.driver);
-            // See `generate`: copies are the faster way into a veth pair.
-            if driver.as_deref() == Some("veth") {
+            if default_backend(&end.interface) == TxBackend::Packet {
                 send_by(CopyTx::open(&options)?, source, rate, time, stop)
             } else {
                 send_by(Tx::open(&options)?, source, rate, time, stop)

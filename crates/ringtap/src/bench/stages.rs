@@ -18,7 +18,7 @@ use pipeline::ledger::Ledger;
 use pipeline::pool::Pool;
 use pipeline::record::{Encoder, Observer};
 use pipeline::worker::{self, Control, Everything, Lane, Output};
-use pktgen::{Source, Stamp};
+use pktgen::{Source, Stamp, thread_time};
 use shipper::{SinkConfig, Workers};
 
 use super::run::Bench;
@@ -132,12 +132,6 @@ impl Take for Reader<'_> {
         self.thread = Some(thread::Builder::new().name("rt-bench-stage".to_owned()).spawn(read)?);
         Ok(())
     }
-}
-
-/// CPU time of the calling thread.
-fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::thread::ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Calls `work` for each frame until `stop`, then to the queue's end.
