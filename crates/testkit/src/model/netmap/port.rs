@@ -163,7 +163,9 @@ impl Port {
             while at != head {
                 let slot = view.slot(at);
                 let to_host = view.flags() & RING_FORWARD != 0 && slot.flags & FORWARD != 0;
-                if to_host && slot.length >= 14 && (2..open.layout.buffers).contains(&slot.buffer) {
+                // As `netmap_grab_packets`, which passes over slots that cannot hold a frame.
+                let whole = slot.length >= 14 && u32::from(slot.length) <= open.layout.buffer_size;
+                if to_host && whole && (2..open.layout.buffers).contains(&slot.buffer) {
                     self.host.push(open.memory.read(open.layout.buffer(slot.buffer), slot.length.into()));
                 }
                 view.set_slot(at, Slot { flags: 0, ..slot });
