@@ -13,8 +13,8 @@ use crate::GenError;
 pub struct Endpoints {
     /// The first address.
     pub first: IpAddr,
-    /// How many addresses, at least 1.
-    pub addresses: u32,
+    /// How many addresses, from 1 to all of IPv4.
+    pub addresses: u64,
     /// The first port.
     pub port: u16,
     /// How many ports, at least 1.
@@ -36,7 +36,7 @@ impl Endpoints {
     #[must_use]
     pub fn nth(&self, n: u64) -> (u128, u16) {
         let port = self.port.wrapping_add((n % u64::from(self.ports)) as u16);
-        let address = u128::from(n / u64::from(self.ports) % u64::from(self.addresses));
+        let address = u128::from(n / u64::from(self.ports) % self.addresses);
         (number(self.first).wrapping_add(address), port)
     }
 }
@@ -48,14 +48,14 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// How many addresses lie from `first` to `last`: `None` if they are of different families, the wrong way round, or more than 2^32 - 1.
+/// How many addresses lie from `first` to `last`: `None` if they are of different families, the wrong way round, or more than 2^32.
 #[must_use]
-pub fn ip_range_of(first: IpAddr, last: IpAddr) -> Option<u32> {
+pub fn ip_range_of(first: IpAddr, last: IpAddr) -> Option<u64> {
     if first.is_ipv4() != last.is_ipv4() {
         return None;
     }
     let count = number(last).checked_sub(number(first))?.checked_add(1)?;
-    u32::try_from(count).ok()
+    u64::try_from(count).ok().filter(|count| *count <= 1 << 32)
 }
 
 impl FromStr for Endpoints {
@@ -65,7 +65,7 @@ impl FromStr for Endpoints {
         let wrong = || GenError::BadValue {
             what: "address range",
             value: text.to_owned(),
-            allowed: "IP[:PORT][-IP[:PORT]], as in 10.0.0.1:2000-10.0.0.9:2100 (IPv6 with a port in brackets)",
+            allowed: "IP[:PORT][-IP[:PORT]], as in 10.0.0.1:2000-10.0.0.9:2100 (IPv6 with a port in brackets), up to 2^32 addresses",
         };
         let (first, last) = text.split_once('-').map_or((text, None), |(first, last)| (first, Some(last)));
         let (address, port) = endpoint(first).ok_or_else(wrong)?;

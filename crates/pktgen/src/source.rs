@@ -40,7 +40,7 @@ impl Addresses {
     #[must_use]
     pub fn nth(&self, n: u64) -> Values {
         let (source, source_port) = self.source.nth(n);
-        let sources = u64::from(self.source.addresses) * u64::from(self.source.ports);
+        let sources = self.source.addresses * u64::from(self.source.ports);
         let (destination, destination_port) = self.destination.nth(n / sources);
         Values {
             source_mac: self.source_mac.nth(n),
@@ -94,15 +94,25 @@ impl Uniform {
         length: usize,
         stamped: bool,
     ) -> Result<Self, GenError> {
-        let bare = Template::new(&addresses.shape(kind, vlan, Vec::new()))?;
-        let (least, what) = if stamped { (bare.stamped_length(), "a stamp") } else { (bare.length(), "the headers") };
+        let least = Self::least(&addresses, kind, vlan, stamped)?;
         if length < least {
+            let what = if stamped { "a stamp" } else { "the headers" };
             return Err(GenError::TooShort { length, what: what.to_owned(), least });
         }
+        let bare = Template::new(&addresses.shape(kind, vlan, Vec::new()))?;
         let payload: Vec<u8> = (0..length - bare.length()).map(|i| b'a' + (i % 26) as u8).collect();
         let template = Template::new(&addresses.shape(kind, vlan, payload))?;
         let constant = addresses.constant().then(|| addresses.nth(0));
         Ok(Self { template, addresses, constant, next: 0 })
+    }
+
+    /// Octets of the shortest frame that has room for the headers, and with `stamped` for a stamp.
+    ///
+    /// # Errors
+    /// What [`Template::new`] says.
+    pub fn least(addresses: &Addresses, kind: Kind, vlan: Option<u16>, stamped: bool) -> Result<usize, GenError> {
+        let bare = Template::new(&addresses.shape(kind, vlan, Vec::new()))?;
+        Ok(if stamped { bare.stamped_length() } else { bare.length() })
     }
 
     /// hping3's `--rawip -d 100`: IPv4 packets of 120 octets with the protocol number of TCP and no header of TCP; the load of the thesis.

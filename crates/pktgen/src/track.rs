@@ -129,6 +129,12 @@ impl Tracker {
         !self.streams.is_empty() && self.streams.values().all(|stream| stream.expected.is_some())
     }
 
+    /// Frames so far, without those that tell the end of a stream.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.other + self.streams.values().map(|stream| stream.received + stream.doubled).sum::<u64>()
+    }
+
     /// The account so far.
     #[must_use]
     pub fn arrivals(&self) -> Arrivals {

@@ -1,6 +1,7 @@
 //! `ringtap gen`: sends traffic, with pkt-gen's own letters where it has them.
 
 mod args;
+mod receive;
 mod source;
 
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use pktgen::{GenError, Limits, Pace, Report, Source};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::backends::Backend;
 use crate::config::options::{LogOptions, Summary};
 use crate::{Failure, logging, print, tell};
+use args::Function;
 pub(crate) use args::{GenArgs, TxBackend};
 pub(crate) use source::AnySource;
 
@@ -27,11 +30,12 @@ pub(crate) struct Sent {
     pub frames: u64,
     pub refused: u64,
     pub unknown: u64,
-    pub octets: u64,
+    /// Of the frames, without frame check sequences; unknown where not all frames left.
+    pub octets: Option<u64>,
     pub seconds: f64,
     pub frames_per_second: f64,
     /// Without preamble, frame check sequence and gap.
-    pub bits_per_second: f64,
+    pub bits_per_second: Option<f64>,
     pub wanted_frames_per_second: Option<f64>,
     pub largest_burst: usize,
     /// Seconds by which the schedule had to be shifted.
@@ -55,6 +59,10 @@ pub(crate) fn generate(args: &GenArgs, log: &LogOptions) -> Result<(), Failure> 
         let registered = signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals");
         registered.map_err(Failure::Setup)?;
     }
+    args.check().map_err(Failure::Setup)?;
+    if args.function == Function::Rx {
+        return receive::receive(args, &stop);
+    }
     let sent = send(args, &stop, |frames, rate| tell(format_args!("{frames} frames, {rate:.0}/s")))?;
     let text = match args.summary {
         Summary::Text => describe(&sent),
@@ -74,12 +82,12 @@ pub(crate) fn generate(args: &GenArgs, log: &LogOptions) -> Result<(), Failure> 
 /// Sends what `args` say, until it is done or `stop` is set. `progress` is told frames and frames a second, once a second.
 pub(crate) fn send(args: &GenArgs, stop: &AtomicBool, progress: impl FnMut(u64, f64)) -> Result<Sent, Failure> {
     let parts = wait_for_link(args, stop).and_then(|()| parts(args)).map_err(Failure::Setup)?;
-    let wanted = args.rate.and_then(|rate| rate.0);
-    match args.backend.unwrap_or_else(|| default_backend(&args.interface)) {
-        TxBackend::Afpacket => run(open(args, parts, Tx::open)?, wanted, stop, progress),
-        TxBackend::Packet => run(open(args, parts, CopyTx::open)?, wanted, stop, progress),
-        TxBackend::Netmap => run(open_netmap(args, parts)?, wanted, stop, progress),
-        TxBackend::Afxdp => run(open_afxdp(args, parts)?, wanted, stop, progress),
+    let backend = args.backend.map(TxBackend::try_from).transpose().map_err(Failure::Setup)?;
+    match backend.unwrap_or_else(|| default_backend(&args.interface)) {
+        TxBackend::Afpacket => run(args, open(args, parts, Tx::open)?, stop, progress),
+        TxBackend::Packet => run(args, open(args, parts, CopyTx::open)?, stop, progress),
+        TxBackend::Netmap => run(args, open_netmap(args, parts)?, stop, progress),
+        TxBackend::Afxdp => run(args, open_afxdp(args, parts)?, stop, progress),
     }
     .map_err(|e| Failure::Running(e.into()))
 }
@@ -135,7 +143,7 @@ fn open_netmap(args: &GenArgs, parts: Vec<Part>) -> Result<Vec<(Part, capture_ne
 /// A carrier may take its time; what is sent before is lost without a word.
 fn wait_for_link(args: &GenArgs, stop: &AtomicBool) -> Result<()> {
     let name = args.interface.as_str();
-    if args.backend == Some(TxBackend::Netmap) && name.contains([':', '{', '}']) {
+    if args.backend == Some(Backend::Netmap) && name.contains([':', '{', '}']) {
         return Ok(()); // a port of the module's own
     }
     let begin = Instant::now();
@@ -163,9 +171,12 @@ fn wait_for_link(args: &GenArgs, stop: &AtomicBool) -> Result<()> {
     }
 }
 
+/// Frames handed over at once at most, if nothing else is said.
+const BURST: usize = 64;
+
 /// The work, dealt to threads.
 fn parts(args: &GenArgs) -> Result<Vec<Part>> {
-    let threads = u64::from(args.threads.get() as u32);
+    let threads = args.threads.map_or(1, |threads| threads.get());
     if args.stream.is_some_and(|first| u64::from(first) + threads > 1 << 16) {
         bail!("--stream: the threads' streams are numbered on from the first, up to 65535");
     }
@@ -180,7 +191,10 @@ fn parts(args: &GenArgs) -> Result<Vec<Part>> {
     let rate = args.rate.and_then(|rate| rate.0);
     let part = |n: u64| Part {
         source: one.clone(),
-        pace: Pace { rate: rate.map(|rate| rate / threads as f64), burst: args.burst.get() as usize },
+        pace: Pace {
+            rate: rate.map(|rate| rate / threads as f64),
+            burst: args.burst.map_or(BURST, |burst| burst.get() as usize),
+        },
         limits: Limits {
             // The first threads take what does not divide.
             count: count.map(|count| count / threads + u64::from(n < count % threads)),
@@ -192,8 +206,8 @@ fn parts(args: &GenArgs) -> Result<Vec<Part>> {
 }
 
 fn run<T: TxQueue + Send>(
+    args: &GenArgs,
     parts: Vec<(Part, T)>,
-    wanted: Option<f64>,
     stop: &AtomicBool,
     mut progress: impl FnMut(u64, f64),
 ) -> Result<Sent, GenError> {
@@ -202,8 +216,10 @@ fn run<T: TxQueue + Send>(
         let threads: Vec<_> = parts
             .into_iter()
             .zip(&filled)
-            .map(|((mut part, mut tx), filled)| {
+            .enumerate()
+            .map(|(number, ((mut part, mut tx), filled))| {
                 scope.spawn(move || {
+                    args.pin(number);
                     let Part { source, pace, limits, stream } = &mut part;
                     let note = |frames| filled.store(frames, Ordering::Relaxed);
                     let report = pktgen::generate(&mut tx, source, *pace, *limits, *stream, stop, note);
@@ -232,20 +248,24 @@ fn run<T: TxQueue + Send>(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
+    let wanted = args.rate.and_then(|rate| rate.0);
     let mut sent = Sent { wanted_frames_per_second: wanted, ..Sent::default() };
+    let mut octets = Some(0);
     for (stream, report) in reports {
         let report = report?;
         sent.frames += report.sent;
         sent.refused += report.refused;
         sent.unknown += report.unknown;
-        sent.octets += report.octets;
+        // Which frames were refused is not known, and they need not have one length.
+        octets = octets.filter(|_| report.refused + report.unknown == 0).map(|sum| sum + report.octets);
         sent.seconds = sent.seconds.max(report.elapsed.as_secs_f64());
         sent.frames_per_second += report.rate;
-        sent.bits_per_second += report.octets as f64 * 8.0 / report.elapsed.as_secs_f64().max(1e-9);
         sent.largest_burst = sent.largest_burst.max(report.largest_burst);
         sent.behind = sent.behind.max(report.behind.as_secs_f64());
         sent.streams.extend(stream.map(|stream| (stream, report.sent + report.unknown)));
     }
+    sent.octets = octets;
+    sent.bits_per_second = octets.map(|octets| octets as f64 * 8.0 / sent.seconds.max(1e-9));
     Ok(sent)
 }
 
@@ -256,14 +276,18 @@ fn stop_all_on_error(report: &Result<Report, GenError>, stop: &AtomicBool) {
     }
 }
 
+fn or_unknown(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "unknown".to_owned(), |value| value.to_string())
+}
+
 fn describe(sent: &Sent) -> String {
     let mut text = format!(
-        "sent {} frames ({} octets) in {:.3} s: {:.0} frames/s, {:.3} Gbit/s",
+        "sent {} frames ({} octets) in {:.3} s: {:.0} frames/s, {} Gbit/s",
         sent.frames,
-        sent.octets,
+        or_unknown(sent.octets),
         sent.seconds,
         sent.frames_per_second,
-        sent.bits_per_second / 1e9
+        or_unknown(sent.bits_per_second.map(|bits| format!("{:.3}", bits / 1e9)))
     );
     if let Some(wanted) = sent.wanted_frames_per_second {
         let error = (sent.frames_per_second / wanted - 1.0) * 100.0;

@@ -146,6 +146,55 @@ fn the_preset_is_what_hping3_sends() {
     assert_eq!(shape(&ours), shape(&theirs));
 }
 
+/// The function rx of pkt-gen, by every mechanism of this machine.
+#[test]
+fn frames_are_counted_at_the_other_end() {
+    let lan = Lan::silent();
+    for backend in ["afpacket", "afxdp", "packet", "pcap"] {
+        let arguments =
+            ["gen", "-f", "rx", "-i", "tap0", "-n", "5000", "--backend", backend, "--summary", "json", "-c", "1"];
+        let receiver = start(Some(&lan.sensor), &arguments);
+        receiver.wait_for("receiving on tap0");
+        assert_eq!(generate(&lan, &["-n", "5000", "-R", "50k"])["frames"], 5000);
+        let told: Value = serde_json::from_slice(&receiver.finish().expect(0).stdout).unwrap();
+        assert_eq!((&told["frames"], &told["dropped"]), (&5000.into(), &0.into()), "{backend}");
+        assert!(told["frames_per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{told}");
+    }
+    // Nothing comes: until the time is over.
+    let arguments = ["gen", "-f", "rx", "-i", "tap0", "--duration", "200ms"];
+    let told = start(Some(&lan.sensor), &arguments).finish().expect(0).stdout;
+    assert_eq!(String::from_utf8(told).unwrap(), "received 0 frames; dropped, as the mechanism says: 0\n");
+}
+
+#[test]
+fn threads_stay_on_the_cores_that_are_named() {
+    let lan = Lan::silent();
+    let mut cores: Vec<String> = Vec::new();
+    for arguments in [&["-a", "1"][..], &["-c", "1", "-p", "2"], &[]] {
+        let mut all = vec!["gen", "-i", "far0", "-R", "10"];
+        all.extend(arguments);
+        let running = start(Some(&lan.station), &all);
+        running.wait_for("frames,");
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", running.id())).unwrap();
+        let status = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+        let allowed = |status: String| {
+            let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:").map(str::to_owned));
+            line.unwrap().trim().to_owned()
+        };
+        cores.push(status.map(allowed).filter(|cores| !cores.contains('-')).collect::<Vec<_>>().join(" "));
+        running.interrupt().expect(0);
+    }
+    assert_eq!(cores, ["1", "0 0", ""]);
+}
+
+#[test]
+fn defaults_fit_what_is_sent() {
+    let lan = Lan::silent();
+    // 62 octets of headers, and 18 of the stamp.
+    assert_eq!(generate(&lan, &["-n", "1", "-s", "2001:db8::1", "--stream", "1"])["octets"], 80);
+    assert_eq!(generate(&lan, &["-n", "3", "-d", "0.0.0.0-255.255.255.255"])["octets"], 180);
+}
+
 #[test]
 fn what_cannot_be_sent_is_said_with_what_would_be_right() {
     let lan = Lan::silent();
@@ -159,6 +208,15 @@ fn what_cannot_be_sent_is_said_with_what_would_be_right() {
     refuse(&["--profile", "/no/such/file"], &["neither uniform"]);
     refuse(&["-s", "10.0.0.9-10.0.0.1"], &["IP[:PORT]"]);
     refuse(&["-R", "fast"], &["frames per second"]);
+    refuse(&["--backend", "pcap"], &["is for receiving", "afpacket, afxdp, netmap or packet"]);
+    // What would have no effect.
+    refuse(&["--profile", "imix", "-l", "100"], &["-l: has no effect", "uniform"]);
+    refuse(&["--profile", "mix", "--vlan", "7"], &["--vlan: has no effect", "uniform and imix"]);
+    refuse(&["--profile", "/no/such/file", "-d", "10.0.0.1"], &["-d: has no effect", "hping3"]);
+    refuse(&["--rounds", "2"], &["--rounds: has no effect", "capture files"]);
+    refuse(&["-f", "rx", "-R", "10"], &["-R: has no effect", "-f tx"]);
+    refuse(&["-f", "rx", "--stream", "1"], &["--stream: has no effect", "bench expect"]);
+    refuse(&["-f", "ping"], &["tx", "rx"]);
     start(Some(&lan.station), &["gen", "-i", "nosuch0"]).finish().expect(2).says(&["nosuch0", "does not exist"]);
     lan.station.ip("link set far0 down");
     refuse(&["-n", "1", "-w", "0"], &["far0 is down", "ip link set far0 up"]);

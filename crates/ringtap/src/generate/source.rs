@@ -13,6 +13,9 @@ use pktgen::{Addresses, Endpoints, Imix, Kind, MacRange, Mix, Replay, Source, St
 use super::GenArgs;
 use super::args::Protocol;
 
+/// Octets of the shortest Ethernet frame without its frame check sequence (IEEE 802.3, section 4.4.2).
+const SHORTEST: usize = 60;
+
 /// Any profile. One `match` for a frame, which is written in some ten nanoseconds.
 #[derive(Clone, Debug)]
 pub(crate) enum AnySource {
@@ -67,12 +70,17 @@ pub(crate) fn open(args: &GenArgs) -> Result<AnySource> {
     let vlan = args.vlan.map(|id| id.get() as u16);
     Ok(match args.profile.as_str() {
         "uniform" => {
-            let kind = match args.protocol {
+            let kind = match args.protocol.unwrap_or(Protocol::Udp) {
                 Protocol::Udp => Kind::Udp,
                 Protocol::Tcp => Kind::Tcp { flags: 16, seq: 1, ack: 1 },
                 Protocol::Icmp => Kind::Echo { reply: false, number: 1 },
             };
-            AnySource::Uniform(Uniform::new(addresses(args)?, kind, vlan, args.length.get() as usize, stamped)?)
+            let addresses = addresses(args)?;
+            let length = match args.length {
+                Some(length) => length.get() as usize,
+                None => Uniform::least(&addresses, kind, vlan, stamped)?.max(SHORTEST),
+            };
+            AnySource::Uniform(Uniform::new(addresses, kind, vlan, length, stamped)?)
         }
         "imix" => AnySource::Imix(Box::new(Imix::new(addresses(args)?, vlan, stamped)?)),
         "mix" => AnySource::Mix(Mix::new(addresses(args)?, stamped)?),
@@ -101,7 +109,7 @@ fn addresses(args: &GenArgs) -> Result<Addresses> {
         source: args.source.map_or_else(|| one(source), Ok)?,
         destination: args.destination.map_or_else(|| one(destination), Ok)?,
         source_mac,
-        destination_mac: args.destination_mac,
+        destination_mac: args.destination_mac.unwrap_or(MacRange::one([0xff; 6])),
     })
 }
 
@@ -139,7 +147,7 @@ fn replay(args: &GenArgs, file: &str) -> Result<Replay> {
     if cut > 0 {
         tracing::warn!("{file}: {cut} packets were cut when they were captured; they are sent as short as they are");
     }
-    let rounds = if args.rounds == 0 { u64::MAX } else { args.rounds };
+    let rounds = args.rounds.map_or(1, |rounds| if rounds == 0 { u64::MAX } else { rounds });
     let speed = args.speed.map(|speed| speed.0);
     Ok(Replay::new(frames.iter().map(|(frame, time)| (&frame[..], *time)), rounds, speed, file)?)
 }
