@@ -5,11 +5,11 @@ mod common;
 
 use std::time::Duration;
 
-use capture::{Readiness, RxBatch, RxQueue, TxQueue};
+use capture::{CaptureDirection, Readiness, RxBatch, RxQueue, TxQueue};
 use capture_netmap::{Options, Queue};
 use common::{open, queue, take, whole};
 use proptest::prelude::*;
-use testkit::model::netmap::{Module, Slot, View};
+use testkit::model::netmap::{Module, Shape, Slot, View};
 use testkit::random::Random;
 
 const PORT: &str = "vale0:1";
@@ -94,7 +94,7 @@ fn a_memory_that_is_laid_out_otherwise_is_refused() {
     ];
     for (lie, words) in lies {
         let module = Module::new();
-        module.port(PORT, testkit::model::netmap::Shape::default());
+        module.port(PORT, Shape::default());
         module.meddle(PORT, lie);
         let error = open(&module, &whole(PORT)).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("not laid out") && error.contains(words), "{words}: {error}");
@@ -103,7 +103,7 @@ fn a_memory_that_is_laid_out_otherwise_is_refused() {
     for (offset, values) in [(28, [0, 0]), (24, [u32::MAX, 1 << 29]), (36, [1 << 20, u32::MAX])] {
         for value in values {
             let module = Module::new();
-            module.port(PORT, testkit::model::netmap::Shape::default());
+            module.port(PORT, Shape::default());
             module
                 .meddle(PORT, move |ring| ring.memory.word(offset).store(value, std::sync::atomic::Ordering::Relaxed));
             let error = open(&module, &whole(PORT)).err().map(|e| e.to_string()).unwrap_or_default();
@@ -112,7 +112,7 @@ fn a_memory_that_is_laid_out_otherwise_is_refused() {
     }
     for value in [1u64, 4, 1 << 40, u64::MAX, u64::MAX - 7, i64::MIN as u64] {
         let module = Module::new();
-        module.port(PORT, testkit::model::netmap::Shape::default());
+        module.port(PORT, Shape::default());
         module.meddle(PORT, move |ring| ring.memory.write(56 + 16, &value.to_ne_bytes()));
         let error = open(&module, &whole(PORT)).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("not laid out"), "{value:#x}: {error}");
@@ -124,7 +124,7 @@ fn a_list_of_spare_buffers_may_be_anything() {
     for first in [0u32, 1, 2, 77, u32::MAX] {
         for link in [0u32, 1, 2, 77, u32::MAX] {
             let module = Module::new();
-            module.port(PORT, testkit::model::netmap::Shape::default());
+            module.port(PORT, Shape::default());
             module.meddle(PORT, move |ring| {
                 // `bufs_head`, and the first word of every buffer: circles, ends and nonsense.
                 ring.memory.word(32).store(first, std::sync::atomic::Ordering::Relaxed);
@@ -304,4 +304,19 @@ proptest! {
             prop_assert_eq!(stats.filled, stats.sent + stats.refused + stats.in_flight);
         }
     }
+}
+
+#[test]
+fn a_slot_that_cannot_hold_its_frame_is_damaged_and_forwarded_to_nobody() {
+    const NS_FORWARD: u16 = 4;
+    let module = Module::new();
+    module.port("lo", Shape { host: true, ..Shape::default() });
+    let mut options = Options::new("lo");
+    (options.direction, options.forward_to_host) = (CaptureDirection::In, true);
+    let mut queue = queue(&module, &options);
+    module.deliver("lo", &[1; 60]);
+    module.touch("lo", 0, |ring| ring.set_slot(0, Slot { length: u16::MAX, flags: NS_FORWARD, ..ring.slot(0) }));
+    assert!(take(&mut queue).is_empty());
+    assert!(queue.next_batch().unwrap().is_none());
+    assert_eq!((queue.stats().unwrap().damaged, module.host_got("lo")), (1, vec![]));
 }

@@ -247,21 +247,6 @@ fn forwarded_frames_go_to_the_host() {
 }
 
 #[test]
-fn a_slot_that_cannot_hold_its_frame_is_damaged_and_forwarded_to_nobody() {
-    const NS_FORWARD: u16 = 4;
-    let module = Module::new();
-    module.port("lo", Shape { host: true, ..Shape::default() });
-    let mut options = Options::new("lo");
-    (options.direction, options.forward_to_host) = (CaptureDirection::In, true);
-    let mut queue = queue(&module, &options);
-    module.deliver("lo", &content(60, 1));
-    module.touch("lo", 0, |ring| ring.set_slot(0, Slot { length: u16::MAX, flags: NS_FORWARD, ..ring.slot(0) }));
-    assert!(take(&mut queue).is_empty());
-    assert!(queue.next_batch().unwrap().is_none());
-    assert_eq!((queue.stats().unwrap().damaged, module.host_got("lo")), (1, vec![]));
-}
-
-#[test]
 fn host_rings_and_monitors_say_the_direction() {
     let module = Module::new();
     module.port("lo", Shape { host: true, ..Shape::default() });

@@ -30,11 +30,14 @@ struct Outcome {
 /// How often it is looked at what has come.
 const TICK: Duration = Duration::from_millis(10);
 
+/// One thread, and the frames that it has seen so far.
+type Reader = (Arc<AtomicU64>, JoinHandle<Result<Received, CaptureError>>);
+
 /// A thread for each queue.
 struct Readers {
     args: GenArgs,
     stop: Arc<AtomicBool>,
-    threads: Vec<(Arc<AtomicU64>, JoinHandle<Result<Received, CaptureError>>)>,
+    threads: Vec<Reader>,
 }
 
 impl Take for Readers {
@@ -100,7 +103,7 @@ pub(super) fn receive(args: &GenArgs, stop: &Arc<AtomicBool>) -> Result<(), Fail
     print(text.as_bytes()).map_err(Failure::Running)
 }
 
-fn gather(threads: Vec<(Arc<AtomicU64>, JoinHandle<Result<Received, CaptureError>>)>) -> Result<(u64, Count)> {
+fn gather(threads: Vec<Reader>) -> Result<(u64, Count)> {
     let (mut frames, mut dropped) = (0, Count::Exact(0));
     for (_, thread) in threads {
         let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
