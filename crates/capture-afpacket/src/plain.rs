@@ -12,7 +12,7 @@ use netdev::{Device, Follow, Link, NicLoss, Promiscuous};
 use crate::options::bad;
 use crate::program;
 use crate::sys::messages::{Messages, Told};
-use crate::sys::socket::{self, PacketSocket, Polled};
+use crate::sys::socket::{PacketSocket, Polled};
 
 /// What to capture by a plain socket.
 #[derive(Clone, Debug)]
@@ -176,9 +176,7 @@ impl Account {
         self.stopped = Some(Instant::now());
         let reject = self.socket.attach(&program::reject_all());
         reject.map_err(|e| CaptureError::system("attaching the filter that ends the capture", e))?;
-        if !socket::wait_for_receive_paths() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        netdev::wait_for_receive_paths();
         Ok(())
     }
 }

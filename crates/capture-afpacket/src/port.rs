@@ -13,7 +13,6 @@ use crate::fanout::Group;
 use crate::options::Options;
 use crate::program;
 use crate::sys::mmap::Ring;
-use crate::sys::socket;
 use crate::sys::socket::{PacketSocket, RingRequest};
 
 /// What all queues of one [`open`](crate::open) share.
@@ -115,10 +114,7 @@ impl Port {
         socket
             .attach(&program::reject_all())
             .map_err(|e| CaptureError::system("attaching the filter that ends the capture", e))?;
-        if !socket::wait_for_receive_paths() {
-            // No such barrier on this kernel: a receive path is through after far less than this.
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        netdev::wait_for_receive_paths();
         Ok(())
     }
 

@@ -2,20 +2,15 @@
 
 use capture::CaptureError;
 use capture_afpacket::{Options, PlainOptions, PlainQueue, Queue, open, open_plain};
-use testkit::conformance::{Lab, Nature, Settings, VethLab};
-use testkit::net::VethOptions;
+use testkit::conformance::{Nature, OnVeth, Settings, VethBackend, VethLab};
 
-struct AfPacket(VethLab);
+struct Ring;
 
-impl Lab for AfPacket {
+impl VethBackend for Ring {
     type Queue = Queue;
     const NATURE: Nature = Nature::FULL;
 
-    fn new() -> Self {
-        Self(VethLab::new(&VethOptions::default()))
-    }
-
-    fn open(&self, settings: &Settings) -> Result<Vec<Queue>, CaptureError> {
+    fn open(settings: &Settings) -> Result<Vec<Queue>, CaptureError> {
         let mut options = Options::new(settings.interface.as_deref().unwrap_or(VethLab::INTERFACE));
         options.snaplen = settings.snaplen;
         options.direction = settings.direction;
@@ -25,42 +20,22 @@ impl Lab for AfPacket {
             // 16 blocks of 128 KiB.
             (options.block_size, options.block_count) = (128 << 10, Some(16));
         }
-        self.inside(|| open(&options))
-    }
-
-    fn send(&self, frames: &[Vec<u8>]) {
-        self.0.send(frames);
-    }
-
-    fn send_out(&self, frames: &[Vec<u8>]) {
-        self.0.send_out(frames);
-    }
-
-    fn set_link(&self, up: bool) {
-        self.0.set_link(up);
-    }
-
-    fn inside<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
-        self.0.b.enter(task)
+        open(&options)
     }
 }
 
 mod ring {
-    testkit::conformance_tests!(super::AfPacket);
+    testkit::conformance_tests!(super::OnVeth<super::Ring>);
 }
 
 /// A socket without a ring.
-struct Plain(VethLab);
+struct Plain;
 
-impl Lab for Plain {
+impl VethBackend for Plain {
     type Queue = PlainQueue;
-    const NATURE: Nature = Nature { several_queues: false, ..Nature::FULL };
+    const NATURE: Nature = Nature { several_queues: false, follows: false, ..Nature::FULL };
 
-    fn new() -> Self {
-        Self(VethLab::new(&VethOptions::default()))
-    }
-
-    fn open(&self, settings: &Settings) -> Result<Vec<PlainQueue>, CaptureError> {
+    fn open(settings: &Settings) -> Result<Vec<PlainQueue>, CaptureError> {
         let mut options = PlainOptions::new(settings.interface.as_deref().unwrap_or(VethLab::INTERFACE));
         options.snaplen = settings.snaplen;
         options.direction = settings.direction;
@@ -69,26 +44,10 @@ impl Lab for Plain {
         if settings.small_ring {
             options.buffer_size = 2 << 20;
         }
-        self.inside(|| open_plain(&options))
-    }
-
-    fn send(&self, frames: &[Vec<u8>]) {
-        self.0.send(frames);
-    }
-
-    fn send_out(&self, frames: &[Vec<u8>]) {
-        self.0.send_out(frames);
-    }
-
-    fn set_link(&self, up: bool) {
-        self.0.set_link(up);
-    }
-
-    fn inside<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
-        self.0.b.enter(task)
+        open_plain(&options)
     }
 }
 
 mod plain {
-    testkit::conformance_tests!(super::Plain);
+    testkit::conformance_tests!(super::OnVeth<super::Plain>);
 }

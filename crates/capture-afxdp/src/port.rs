@@ -16,7 +16,7 @@ use crate::sys::bpf::Hook;
 use crate::sys::memory::{HUGE_PAGE, Memory};
 use crate::sys::receive::Receiver;
 use crate::sys::ring::Ring;
-use crate::sys::socket::{self, Binding, FILL_PLACE, RX_PLACE, RingKind, XdpSocket};
+use crate::sys::socket::{Binding, FILL_PLACE, RX_PLACE, RingKind, XdpSocket};
 
 /// Octets of an Ethernet header and two VLAN tags.
 const LINK_HEADER: u32 = 14 + 8;
@@ -75,10 +75,7 @@ impl Port {
         attachment
             .lead_on(queue)
             .map_err(|e| CaptureError::system(format!("taking the socket of queue {queue} out of the XDP map"), e))?;
-        if !socket::wait_for_receive_paths() {
-            // A driver's poll that has the socket still in its hands is over long before.
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        netdev::wait_for_receive_paths();
         Ok(())
     }
 }

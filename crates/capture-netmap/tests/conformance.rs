@@ -20,6 +20,7 @@ const NATURE: Nature = Nature {
     tells_direction: false,
     takes_tags_out: false,
     several_queues: false,
+    follows: false,
     longest: 9000,
     holds: 500,
     link_settles: Duration::ZERO,

@@ -86,6 +86,7 @@ impl Lab for Vale {
         tells_direction: false,
         takes_tags_out: false,
         several_queues: false,
+        follows: false,
         longest: 1514,
         holds: 1000,
         link_settles: Duration::ZERO,

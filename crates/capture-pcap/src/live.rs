@@ -10,7 +10,7 @@ use capture::{
     BpfInstruction, CaptureError, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, QueueStats,
     Readiness, RxBatch, RxQueue, Timestamp,
 };
-use netdev::{Device, Follow, NicLoss};
+use netdev::{Device, Follow, Link, NicLoss};
 
 use crate::sys::live::{Collect, LiveHandle};
 use crate::sys::socket;
@@ -80,14 +80,22 @@ pub struct LiveQueue {
 pub struct LiveBatch<'q> {
     account: &'q mut Account,
     arena: &'q Arena,
-    link_type: LinkType,
+    constants: Constants,
     next: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Constants {
+    link_type: LinkType,
+    /// A frame longer than this was merged.
+    longest: u32,
 }
 
 /// The frames of a batch that were not looked at.
 pub struct LiveFrames<'b> {
     arena: &'b Arena,
-    link_type: LinkType,
+    super_frames: &'b mut u64,
+    constants: Constants,
     next: &'b mut usize,
 }
 
@@ -106,6 +114,7 @@ impl LiveQueue {
             packet_socket,
             received: 0,
             damaged: 0,
+            super_frames: 0,
             offered: 0,
             dropped: 0,
             interface_dropped: 0,
@@ -119,6 +128,21 @@ impl LiveQueue {
 }
 
 impl LiveQueue {
+    /// Why it cannot be read any more: libpcap's own words, or what is behind them.
+    fn broken(&mut self, message: String) -> CaptureError {
+        let name = &self.account.options.interface;
+        let deleted = self.follow.as_mut().is_some_and(|follow| {
+            follow.look(Instant::now());
+            follow.link() == Link::Deleted
+        });
+        if !deleted {
+            return self.account.failed("reading from", message);
+        }
+        CaptureError::Unsupported(format!(
+            "{name} was deleted ({message}), and libpcap does not wait for another of that name (afpacket does)"
+        ))
+    }
+
     /// From now on only frames that the program takes; those from before are thrown away, and are in no account.
     fn choose(&mut self, program: &[BpfInstruction]) -> Result<(), CaptureError> {
         self.account.attach(&[REJECT])?;
@@ -152,14 +176,19 @@ impl RxQueue for LiveQueue {
         arena.octets.clear();
         arena.entries.clear();
         let damaged = arena.damaged;
-        account.handle.dispatch(self.most, arena).map_err(|message| account.failed("reading from", message))?;
+        if let Err(message) = account.handle.dispatch(self.most, arena) {
+            return Err(self.broken(message));
+        }
+        let Self { account, arena, .. } = self;
         let damaged = arena.damaged - damaged;
         account.damaged += damaged;
         account.received += arena.entries.len() as u64 + damaged;
         if arena.entries.is_empty() {
             return Ok(None);
         }
-        Ok(Some(LiveBatch { account, arena, link_type: self.link_type, next: 0 }))
+        let header = if self.link_type == LinkType::ETHERNET { 14 + 8 } else { 0 };
+        let longest = self.follow.as_ref().map_or(u32::MAX, |follow| follow.mtu().saturating_add(header));
+        Ok(Some(LiveBatch { account, arena, constants: Constants { link_type: self.link_type, longest }, next: 0 }))
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<Readiness, CaptureError> {
@@ -209,7 +238,8 @@ impl RxBatch for LiveBatch<'_> {
         Self: 'b;
 
     fn frames(&mut self) -> LiveFrames<'_> {
-        LiveFrames { arena: self.arena, link_type: self.link_type, next: &mut self.next }
+        let super_frames = &mut self.account.super_frames;
+        LiveFrames { arena: self.arena, super_frames, constants: self.constants, next: &mut self.next }
     }
 
     fn stats(&mut self) -> Result<QueueStats, CaptureError> {
@@ -228,15 +258,20 @@ impl<'b> Iterator for LiveFrames<'b> {
     fn next(&mut self) -> Option<Frame<'b>> {
         let entry = self.arena.entries.get(*self.next)?;
         *self.next += 1;
+        let mut flags = entry.flags;
+        if entry.wire_len > self.constants.longest {
+            flags = flags.union(FrameFlags::SUPER_FRAME);
+            *self.super_frames += 1;
+        }
         Some(Frame {
             data: self.arena.octets.get(entry.start..entry.end)?,
             timestamp: entry.time,
             wire_len: entry.wire_len,
             interface: InterfaceIndex(0),
-            link_type: self.link_type,
+            link_type: self.constants.link_type,
             direction: Direction::Unknown,
             vlan: None,
-            flags: entry.flags,
+            flags,
         })
     }
 

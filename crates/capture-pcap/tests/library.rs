@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use capture::{CaptureError, RxQueue};
+use capture::{CaptureError, FrameFlags, RxQueue};
 use capture_pcap::{LiveOptions, open_live};
 use testkit::conformance::{VethLab, finish};
 use testkit::net::VethOptions;
@@ -68,4 +71,24 @@ fn what_libpcap_refuses_is_said_in_its_words() {
     let mut options = LiveOptions::new(VethLab::INTERFACE);
     options.queues = 2;
     assert!(matches!(open_live(&options).err(), Some(CaptureError::BadOption { option: "queues", .. })));
+}
+
+#[test]
+fn segments_that_are_not_yet_split_are_recognised() {
+    let addresses = Some(("192.0.2.1".parse().expect("an address"), "192.0.2.2".parse().expect("an address")));
+    let lab = VethLab::new(&VethOptions { addresses, ..VethOptions::default() });
+    lab.a.run("ethtool", &["-K", "a0", "tx", "on", "sg", "on", "gso", "on", "tso", "on"]);
+    let queue = lab.b.enter(|| open_live(&LiveOptions::new(VethLab::INTERFACE))).expect("it opens").pop();
+    let mut command = Command::new("iperf3");
+    command.args(["-s", "-1"]).stdout(Stdio::null());
+    let mut server = lab.b.spawn(command);
+    thread::sleep(Duration::from_millis(500));
+    lab.a.run("iperf3", &["-c", "192.0.2.2", "-n", "5M"]);
+    assert!(server.wait().expect("it ends").success());
+    let harvest = lab.b.enter(|| finish(queue.expect("one queue")));
+    harvest.assert_closed();
+    let flagged = harvest.frames.iter().filter(|f| f.flags.contains(FrameFlags::SUPER_FRAME)).count() as u64;
+    let long = harvest.frames.iter().filter(|f| f.wire_len > 1522).count() as u64;
+    assert!(long > 10, "{long}");
+    assert_eq!((flagged, harvest.stats.super_frames), (long, long));
 }

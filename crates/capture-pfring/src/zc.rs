@@ -47,6 +47,7 @@ pub struct ZcQueue {
 struct Counters {
     received: u64,
     damaged: u64,
+    super_frames: u64,
 }
 
 /// A burst, on loan.
@@ -56,6 +57,8 @@ pub struct ZcBatch<'q> {
     stopped: &'q mut Option<u64>,
     number: usize,
     snaplen: usize,
+    /// A packet longer than this was merged.
+    longest: u32,
     next: usize,
     count: usize,
 }
@@ -63,10 +66,11 @@ pub struct ZcBatch<'q> {
 /// The packets of a burst.
 pub struct ZcFrames<'b> {
     zc: &'b Zc,
-    damaged: &'b mut u64,
+    counters: &'b mut Counters,
     next: &'b mut usize,
     count: usize,
     snaplen: usize,
+    longest: u32,
 }
 
 /// Opens `options.queues` RSS queues of an interface like `zc:eth1@0`. Says in the log if there is no licence.
@@ -230,7 +234,7 @@ fn account(zc: &Zc, counters: &Counters, number: usize) -> Result<QueueStats, Ca
         nic_dropped: if number == 0 { Count::Unknown } else { Count::Exact(0) },
         damaged: counters.damaged,
         freezes: Count::Exact(0),
-        super_frames: 0,
+        super_frames: counters.super_frames,
     })
 }
 
@@ -259,8 +263,9 @@ impl RxQueue for ZcQueue {
         if count == 0 {
             return Ok(None);
         }
+        let longest = self.follow.as_ref().map_or(u32::MAX, |follow| follow.mtu().saturating_add(HEADERS));
         let Self { zc, counters, stopped, number, snaplen, .. } = self;
-        Ok(Some(ZcBatch { zc, counters, stopped, number: *number, snaplen: *snaplen, next: 0, count }))
+        Ok(Some(ZcBatch { zc, counters, stopped, number: *number, snaplen: *snaplen, longest, next: 0, count }))
     }
 
     /// There is nothing to sleep on: it looks, at first often, then every millisecond.
@@ -308,8 +313,8 @@ impl RxBatch for ZcBatch<'_> {
         Self: 'b;
 
     fn frames(&mut self) -> ZcFrames<'_> {
-        let Self { zc, counters, next, count, snaplen, .. } = self;
-        ZcFrames { zc, damaged: &mut counters.damaged, next, count: *count, snaplen: *snaplen }
+        let Self { zc, counters, next, count, snaplen, longest, .. } = self;
+        ZcFrames { zc, counters, next, count: *count, snaplen: *snaplen, longest: *longest }
     }
 
     fn stats(&mut self) -> Result<QueueStats, CaptureError> {
@@ -330,19 +335,25 @@ impl<'b> Iterator for ZcFrames<'b> {
             let packet = self.zc.packet(*self.next);
             *self.next += 1;
             let Some(packet) = packet else {
-                *self.damaged += 1;
+                self.counters.damaged += 1;
                 continue;
             };
+            let wire_len = packet.data.len() as u32;
             let no_time = packet.seconds == 0 && packet.nanos == 0;
+            let mut flags = if no_time { FrameFlags::NO_TIME } else { FrameFlags::NONE };
+            if wire_len > self.longest {
+                flags = flags.union(FrameFlags::SUPER_FRAME);
+                self.counters.super_frames += 1;
+            }
             return Some(Frame {
                 data: packet.data.get(..self.snaplen).unwrap_or(packet.data),
                 timestamp: Timestamp::from_parts(packet.seconds.into(), packet.nanos),
-                wire_len: packet.data.len() as u32,
+                wire_len,
                 interface: InterfaceIndex(0),
                 link_type: LinkType::ETHERNET,
                 direction: Direction::Rx,
                 vlan: None,
-                flags: if no_time { FrameFlags::NO_TIME } else { FrameFlags::NONE },
+                flags,
             });
         }
         None

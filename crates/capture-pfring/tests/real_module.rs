@@ -7,48 +7,28 @@ use std::time::{Duration, Instant};
 
 use capture::{BpfInstruction, CaptureDirection, CaptureError, Count, Direction, FilterProgram, RxBatch, RxQueue};
 use capture_pfring::{Options, Queue, Sharing, open, open_zc, usable};
-use testkit::conformance::{Lab, Nature, Settings, VethLab, finish, finish_all};
+use testkit::conformance::{Nature, OnVeth, Settings, VethBackend, VethLab, finish, finish_all};
 use testkit::net::{VethOptions, stay_on_this_core};
 use testkit::send::{FrameShape, Sender, numbered};
 
-struct Real(VethLab);
+struct Real;
 
-impl Lab for Real {
+impl VethBackend for Real {
     type Queue = Queue;
     const NATURE: Nature = Nature { takes_tags_out: false, keeps_tpid: false, ..Nature::FULL };
 
-    fn new() -> Self {
-        Self(VethLab::new(&VethOptions::default()))
-    }
-
-    fn open(&self, settings: &Settings) -> Result<Vec<Queue>, CaptureError> {
+    fn open(settings: &Settings) -> Result<Vec<Queue>, CaptureError> {
         let mut options = Options::new(settings.interface.as_deref().unwrap_or(VethLab::INTERFACE));
         // The ring's size follows from the snaplen: short frames are all that a small ring is tried with.
         options.snaplen = if settings.small_ring { 128 } else { settings.snaplen };
         options.direction = settings.direction;
         options.filter = settings.filter.clone();
         options.queues = settings.queues;
-        self.inside(|| open(&options))
-    }
-
-    fn send(&self, frames: &[Vec<u8>]) {
-        self.0.send(frames);
-    }
-
-    fn send_out(&self, frames: &[Vec<u8>]) {
-        self.0.send_out(frames);
-    }
-
-    fn set_link(&self, up: bool) {
-        self.0.set_link(up);
-    }
-
-    fn inside<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
-        self.0.b.enter(task)
+        open(&options)
     }
 }
 
-testkit::conformance_tests!(Real, #[ignore = "needs pf_ring.ko: scripts/guest-test"]);
+testkit::conformance_tests!(OnVeth<Real>, #[ignore = "needs pf_ring.ko: scripts/guest-test"]);
 
 fn open_with(lab: &VethLab, change: impl FnOnce(&mut Options) + Send) -> Vec<Queue> {
     lab.b.enter(|| {

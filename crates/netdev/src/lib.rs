@@ -21,5 +21,6 @@ pub use follow::Follow;
 pub use loss::NicLoss;
 pub use namespace::Namespace;
 pub use promiscuous::Promiscuous;
+pub use sys::barrier::wait_for_receive_paths;
 pub use watch::{Change, Link, Watch};
 pub use xdp::{XdpProgram, takes_tags_out, xdp_program};

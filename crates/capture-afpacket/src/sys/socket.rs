@@ -278,15 +278,6 @@ fn check(result: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Waits until no core of the machine is any longer in a receive path that it entered before the call: the frames that still
-/// run a filter that was replaced are through. `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu` (kernel/sched/membarrier.c), and
-/// packets are received under `rcu_read_lock`. Says whether the kernel did it (not with `nohz_full`).
-pub(crate) fn wait_for_receive_paths() -> bool {
-    const MEMBARRIER_CMD_GLOBAL: c_int = 1;
-    // SAFETY: takes numbers only.
-    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0 }
-}
-
 /// The page size in octets, to which the kernel wants blocks aligned.
 pub(crate) fn page_size() -> u32 {
     // SAFETY: takes numbers only.

@@ -182,15 +182,6 @@ fn check(result: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Waits until no core of the machine is any longer in a receive path that it entered before the call. `MEMBARRIER_CMD_GLOBAL` is
-/// `synchronize_rcu` (kernel/sched/membarrier.c); XDP programs run, and what they redirected is published, within one section of RCU
-/// (`xdp_do_flush` before the end of a driver's poll). Says whether the kernel did it (not with `nohz_full`).
-pub(crate) fn wait_for_receive_paths() -> bool {
-    const MEMBARRIER_CMD_GLOBAL: c_int = 1;
-    // SAFETY: takes numbers only.
-    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0 }
-}
-
 /// Sends `datagram` by UDP as segments of `size` octets, cut as late as the devices on the way allow (`UDP_SEGMENT` of linux/udp.h).
 #[cfg(test)]
 pub(crate) fn send_segments(to: std::net::SocketAddr, datagram: &[u8], size: c_int) -> io::Result<usize> {

@@ -21,6 +21,7 @@ pub(super) struct Account {
     pub(super) packet_socket: bool,
     pub(super) received: u64,
     pub(super) damaged: u64,
+    pub(super) super_frames: u64,
     pub(super) offered: u64,
     pub(super) dropped: u64,
     pub(super) interface_dropped: u64,
@@ -63,7 +64,7 @@ impl Account {
             },
             damaged: self.damaged,
             freezes: Count::Unknown,
-            super_frames: 0,
+            super_frames: self.super_frames,
         })
     }
 

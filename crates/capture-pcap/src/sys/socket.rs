@@ -27,13 +27,8 @@ pub(crate) fn attach(socket: BorrowedFd<'_>, program: &[BpfInstruction]) -> io::
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
-    // SAFETY: takes numbers only. Receive paths that still run the old filter are through after it (`synchronize_rcu`).
-    let through = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } == 0;
-    if !through {
-        // No such barrier on this kernel: a receive path is through after far less than this.
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    // Receive paths that still run the old filter.
+    netdev::wait_for_receive_paths();
     Ok(())
 }
 

@@ -146,15 +146,8 @@ impl System for Kernel {
         text.trim().parse().ok()
     }
 
-    /// `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu` (kernel/sched/membarrier.c), and packets are received and sent under `rcu_read_lock`.
     fn settle(&self) {
-        const MEMBARRIER_CMD_GLOBAL: c_int = 1;
-        // SAFETY: takes numbers only.
-        let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } == 0;
-        if !done {
-            // Not with nohz_full: a receive path is through after far less than this.
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        netdev::wait_for_receive_paths();
     }
 
     /// Of the calling thread's namespace.

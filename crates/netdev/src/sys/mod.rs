@@ -2,6 +2,7 @@
 //!
 //! Knows sockets and layouts; knows no policy and no logging.
 
+pub(crate) mod barrier;
 pub(crate) mod control;
 pub(crate) mod ethtool;
 pub(crate) mod namespace;

@@ -132,6 +132,52 @@ pub fn the_link_may_flap<L: Lab>() {
     assert!(numbers.iter().copied().eq(0..30), "{numbers:?}");
 }
 
+/// An interface that is deleted is waited for, and captured on when it is made again; or the queue ends with an error that names it. The
+/// account of what came before closes either way.
+pub fn a_deleted_interface_is_followed_or_told<L: Lab>() {
+    let lab = L::new();
+    let mut queue = open(&lab, &Settings::default());
+    lab.send(&frames(0, 10, &[60]));
+    let mut numbers = Vec::new();
+    let mut collect = |queue: &mut L::Queue, time| -> Result<(), CaptureError> {
+        lab.inside(|| {
+            let begin = Instant::now();
+            while begin.elapsed() < time {
+                queue.wait(Duration::from_millis(50))?;
+                while let Some(mut batch) = queue.next_batch()? {
+                    numbers.extend(batch.frames().filter_map(|f| number_of(f.data)));
+                }
+            }
+            Ok(())
+        })
+    };
+    collect(&mut queue, Duration::from_millis(200)).expect("the interface is there");
+    if !lab.delete() {
+        return;
+    }
+    let told = collect(&mut queue, Duration::from_secs(3));
+    if !L::NATURE.follows {
+        let told = told.expect_err("an interface that is gone for good").to_string();
+        assert!(told.contains("b0 was deleted"), "{told}");
+        let stats = lab.inside(|| queue.stats()).expect("the account outlives the interface");
+        assert!(numbers.iter().copied().eq(0..10), "{numbers:?}");
+        assert_eq!((stats.received, stats.ring_dropped.exact()), (10, Some(0)), "{stats:?}");
+        return;
+    }
+    told.expect("an interface that may come back is no error");
+    lab.make_again();
+    collect(&mut queue, Duration::from_secs(2)).expect("the interface is there again");
+    lab.send(&frames(10, 10, &[60]));
+    let harvest = finish_in(&lab, queue);
+    numbers.extend(harvest.numbers());
+    assert!(numbers.iter().copied().eq(0..20), "{numbers:?}");
+    let stats = harvest.stats;
+    assert_eq!((stats.received, stats.damaged), (20, 0), "{stats:?}");
+    if let (Some(offered), Some(dropped)) = (stats.offered.exact(), stats.ring_dropped.exact()) {
+        assert_eq!(offered, 20 + dropped, "{stats:?}");
+    }
+}
+
 /// An interface that does not exist is named in the error.
 pub fn a_missing_interface_is_named<L: Lab>() {
     let lab = L::new();

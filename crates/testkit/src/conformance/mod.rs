@@ -22,11 +22,12 @@ pub use content::{
     times_are_true, two_queues_share_the_frames,
 };
 pub use life::{
-    a_batch_can_be_read_in_pieces, a_missing_interface_is_named, a_quiet_queue_sleeps, a_stopped_queue_drains_and_ends,
-    counters_and_stop_work_while_a_batch_is_out, the_link_may_flap,
+    a_batch_can_be_read_in_pieces, a_deleted_interface_is_followed_or_told, a_missing_interface_is_named,
+    a_quiet_queue_sleeps, a_stopped_queue_drains_and_ends, counters_and_stop_work_while_a_batch_is_out,
+    the_link_may_flap,
 };
 pub use reading::{Harvest, finish, finish_all, read};
-pub use veth::{VethLab, wait_for_carrier};
+pub use veth::{OnVeth, VethBackend, VethLab, wait_for_carrier};
 
 /// A place where a backend can be tried.
 pub trait Lab: Sized + Sync {
@@ -53,6 +54,14 @@ pub trait Lab: Sized + Sync {
 
     /// Whether the other end's link is up.
     fn set_link(&self, up: bool);
+
+    /// Deletes the interface under test, and says whether this lab can. What the suite then asks for is tested elsewhere if it cannot.
+    fn delete(&self) -> bool {
+        false
+    }
+
+    /// Makes the interface again that was deleted.
+    fn make_again(&self) {}
 
     /// Runs `task` where queues may be read.
     fn inside<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
@@ -111,6 +120,8 @@ pub struct Nature {
     pub keeps_tpid: bool,
     /// Whether several queues can share the interface under test.
     pub several_queues: bool,
+    /// Whether an interface that was deleted is waited for, and captured on when it is made again; otherwise it ends the queue with an error.
+    pub follows: bool,
     /// Octets of the longest frame that the lab can bring.
     pub longest: usize,
     /// Frames that can be sent before any is read, with a ring of the usual size.
@@ -131,6 +142,7 @@ impl Nature {
         takes_tags_out: true,
         keeps_tpid: true,
         several_queues: true,
+        follows: true,
         longest: 1514,
         holds: 20_000,
         link_settles: Duration::from_millis(500),
@@ -157,6 +169,7 @@ macro_rules! conformance_tests {
             a_stopped_queue_drains_and_ends
             a_quiet_queue_sleeps
             the_link_may_flap
+            a_deleted_interface_is_followed_or_told
             a_missing_interface_is_named
         }
     };

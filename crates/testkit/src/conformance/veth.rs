@@ -1,10 +1,13 @@
 //! The usual lab: a veth pair between two namespaces.
 
+use std::marker::PhantomData;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use capture::{CaptureError, RxQueue};
 use netdev::interfaces;
 
+use super::{Lab, Nature, Settings};
 use crate::net::{NetNs, Veth, VethOptions};
 use crate::send::Sender;
 
@@ -15,6 +18,74 @@ pub struct VethLab {
     pub a: NetNs,
     /// The namespace of the interface under test.
     pub b: NetNs,
+    options: VethOptions,
+}
+
+/// A backend that is tried on a veth pair: [`OnVeth`] makes a [`Lab`] of it.
+pub trait VethBackend: Sync {
+    /// Its queue.
+    type Queue: RxQueue + Send;
+
+    /// What the mechanism can do.
+    const NATURE: Nature;
+
+    /// The cable under test.
+    fn cable() -> VethOptions {
+        VethOptions::default()
+    }
+
+    /// Something to be done to the cable before it is opened with these settings.
+    fn prepare(_lab: &VethLab, _settings: &Settings) {}
+
+    /// Opens `settings.interface` or else the interface under test. Called in its namespace.
+    ///
+    /// # Errors
+    /// What the backend says.
+    fn open(settings: &Settings) -> Result<Vec<Self::Queue>, CaptureError>;
+}
+
+/// The lab of a [`VethBackend`].
+#[derive(Debug)]
+pub struct OnVeth<B>(VethLab, PhantomData<fn() -> B>);
+
+impl<B: VethBackend> Lab for OnVeth<B> {
+    type Queue = B::Queue;
+    const NATURE: Nature = B::NATURE;
+
+    fn new() -> Self {
+        Self(VethLab::new(&B::cable()), PhantomData)
+    }
+
+    fn open(&self, settings: &Settings) -> Result<Vec<B::Queue>, CaptureError> {
+        B::prepare(&self.0, settings);
+        self.inside(|| B::open(settings))
+    }
+
+    fn send(&self, frames: &[Vec<u8>]) {
+        self.0.send(frames);
+    }
+
+    fn send_out(&self, frames: &[Vec<u8>]) {
+        self.0.send_out(frames);
+    }
+
+    fn set_link(&self, up: bool) {
+        self.0.set_link(up);
+    }
+
+    fn delete(&self) -> bool {
+        self.0.delete();
+        true
+    }
+
+    fn make_again(&self) {
+        self.0.make_again();
+        B::prepare(&self.0, &Settings::default());
+    }
+
+    fn inside<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
+        self.0.b.enter(task)
+    }
 }
 
 impl VethLab {
@@ -28,11 +99,27 @@ impl VethLab {
     /// If it cannot be made.
     #[must_use]
     pub fn new(options: &VethOptions) -> Self {
-        let lab = Self { a: NetNs::new(), b: NetNs::new() };
-        Veth::pair(&lab.a, Self::OTHER, &lab.b, Self::INTERFACE, options);
-        wait_for_carrier(&lab.a, Self::OTHER);
-        wait_for_carrier(&lab.b, Self::INTERFACE);
+        let lab = Self { a: NetNs::new(), b: NetNs::new(), options: options.clone() };
+        lab.make_again();
         lab
+    }
+
+    /// Deletes the cable.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn delete(&self) {
+        self.a.ip(&format!("link del {}", Self::OTHER));
+    }
+
+    /// Makes the cable again that was deleted.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn make_again(&self) {
+        Veth::pair(&self.a, Self::OTHER, &self.b, Self::INTERFACE, &self.options);
+        wait_for_carrier(&self.a, Self::OTHER);
+        wait_for_carrier(&self.b, Self::INTERFACE);
     }
 
     /// `b0` receives frames. Returns when it has.
