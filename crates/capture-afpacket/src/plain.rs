@@ -141,7 +141,7 @@ pub fn open_plain(options: &PlainOptions) -> Result<Vec<PlainQueue>, CaptureErro
         super_frames: 0,
         stopped: None,
     };
-    let follow = Follow::new(&options.interface, device, true)?;
+    let follow = Follow::new(&options.interface, device, true)?.that_ends();
     let interfaces = [Interface { name: options.interface.clone(), link_type: device.link_type }];
     let link_type = device.link_type;
     Ok(vec![PlainQueue { messages, account, interfaces, link_type, follow, ended: false, _promiscuous: promiscuous }])

@@ -107,7 +107,8 @@ impl LiveQueue {
             Arena { octets: Vec::with_capacity(most * snaplen.max(64)), entries: Vec::with_capacity(most), damaged: 0 };
         let packet_socket = handle.descriptor().is_some_and(socket::is_packet_socket);
         let device = Device::find(&options.interface).ok();
-        let follow = device.map(|device| Follow::new(&options.interface, device, true)).transpose()?;
+        let follow =
+            device.map(|device| Follow::new(&options.interface, device, true)).transpose()?.map(Follow::that_ends);
         let interfaces = [Interface { name: options.interface.clone(), link_type }];
         let account = Account {
             handle,

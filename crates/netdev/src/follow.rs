@@ -13,11 +13,15 @@ use crate::watch::{Change, Link, Watch};
 pub struct Follow {
     socket: OwnedFd,
     device: Device,
-    /// As the kernel last said; the configured name at first.
+    /// As it was configured: whoever waits for another one waits for this.
+    configured: String,
+    /// As the kernel last said.
     name: String,
     mtu: u32,
     watch: Watch,
     speaks: bool,
+    /// Whether the queue waits for another interface of this name when this one is deleted.
+    waits: bool,
 }
 
 impl Follow {
@@ -27,10 +31,16 @@ impl Follow {
     /// [`CaptureError::System`] if there is no socket to ask by.
     pub fn new(name: &str, device: Device, speaks: bool) -> Result<Self, CaptureError> {
         let socket = control_socket()?;
-        let mut follow =
-            Self { socket, device, name: name.to_owned(), mtu: 0, watch: Watch::new(Instant::now()), speaks };
+        let (configured, name, watch) = (name.to_owned(), name.to_owned(), Watch::new(Instant::now()));
+        let mut follow = Self { socket, device, configured, name, mtu: 0, watch, speaks, waits: true };
         follow.look(Instant::now());
         Ok(follow)
+    }
+
+    /// For a queue that ends with an error when its interface is deleted, and says so by that.
+    #[must_use]
+    pub fn that_ends(self) -> Self {
+        Self { waits: false, ..self }
     }
 
     /// When to look again.
@@ -53,8 +63,8 @@ impl Follow {
             self.mtu = mtu;
             self.name = name;
         }
-        if self.speaks {
-            change.tell(&self.name);
+        if self.speaks && (self.waits || change != Change::WasDeleted) {
+            change.tell(&self.name, &self.configured);
         }
         change
     }
@@ -91,14 +101,17 @@ impl Follow {
 }
 
 impl Change {
-    /// Tells of it in the log; `interface` is the name under which it was seen last.
-    pub fn tell(self, interface: &str) {
+    /// Tells of it in the log; `interface` is the name under which it was seen last, which may have been changed since it was `configured`.
+    pub fn tell(self, interface: &str, configured: &str) {
         match self {
             Self::None => {}
             Self::WentDown => tracing::warn!(interface, "the interface is down; capture goes on when it is up again"),
             Self::CameUp => tracing::info!(interface, "the interface is up again"),
             Self::WasDeleted => {
-                tracing::warn!(interface, "the interface was deleted; capture goes on when there is one of that name");
+                tracing::warn!(
+                    interface,
+                    "the interface was deleted; capture goes on when there is one named {configured}"
+                );
             }
         }
     }

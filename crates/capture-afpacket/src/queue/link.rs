@@ -136,16 +136,8 @@ impl Queue {
         if self.number != 0 {
             return;
         }
-        let interface = self.interfaces.get(self.constants.interface.0 as usize).map(|i| i.name.as_str());
-        match change {
-            Change::None => {}
-            Change::WentDown => tracing::warn!(interface, "the interface is down; capture goes on when it is up again"),
-            Change::CameUp => tracing::info!(interface, "the interface is up again"),
-            Change::WasDeleted => {
-                let name = &self.plan.options.interface;
-                tracing::warn!(interface, "the interface was deleted; capture goes on when there is one named {name}");
-            }
-        }
+        let interface = self.interfaces.get(self.constants.interface.0 as usize);
+        change.tell(interface.map_or("", |i| &i.name), &self.plan.options.interface);
     }
 
     fn log_damage(&mut self) {
