@@ -120,7 +120,8 @@ impl Queue {
             longest: u32::MAX,
             forward: options.forward_to_host,
         };
-        let follow = device.map(|device| Follow::new(&port.name, device, number == 0)).transpose()?;
+        let follow =
+            device.map(|device| Follow::new(&port.name, device, number == 0)).transpose()?.map(Follow::that_ends);
         let nic = device.filter(|_| number == 0 && !host).map(|device| NicLoss::new(device.index));
         ring.set_flags(abi::RING_TIMESTAMP | if options.forward_to_host { abi::RING_FORWARD } else { 0 });
         let head = ring.head().unwrap_or_default();

@@ -85,7 +85,7 @@ pub fn open_zc(options: &Options) -> Result<Vec<ZcQueue>, CaptureError> {
     let device = Device::find(name).ok();
     let mut queues = Vec::with_capacity(options.queues);
     for number in 0..options.queues {
-        let follow = device.and_then(|device| Follow::new(name, device, number == 0).ok());
+        let follow = device.and_then(|device| Follow::new(name, device, number == 0).ok()).map(Follow::that_ends);
         queues.push(ZcQueue::open(&api, options, name, first + number, number, follow)?);
     }
     let version = api.version();
