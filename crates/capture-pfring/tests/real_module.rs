@@ -236,3 +236,29 @@ fn zc_says_what_is_missing() {
     let pieces = ["huge pages", "libpfring, which was not found", "no ZC", "driver"];
     assert!(pieces.iter().any(|piece| error.contains(piece)), "{error}");
 }
+
+/// The module takes a socket that is closed off the counts of all interfaces (see `be_counted`): frames go on within a second or so, and what
+/// came before is said to be unknown.
+#[test]
+#[ignore = "needs pf_ring.ko: scripts/guest-test"]
+fn another_capture_that_ends_costs_no_more_than_a_second_and_is_told() {
+    let lab = VethLab::new(&VethOptions::default());
+    let mut queue = open_with(&lab, |_| {}).pop().expect("there is one");
+    drop(open_with(&lab, |_| {}));
+    lab.b.enter(|| {
+        let begin = Instant::now();
+        let mut seen = 0;
+        for number in 0.. {
+            lab.a.enter(|| Sender::open("a0").send(&[numbered(&FrameShape::default(), number)]));
+            queue.wait(Duration::from_millis(100)).expect("the queue waits");
+            while let Some(mut batch) = queue.next_batch().expect("the queue goes on") {
+                seen += batch.frames().count();
+            }
+            let forgotten = queue.stats().expect("counters").offered == Count::Unknown;
+            if forgotten && seen > 0 && number > 30 {
+                break;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(10), "{seen} frames, forgotten: {forgotten}");
+        }
+    });
+}

@@ -15,6 +15,8 @@ pub(super) struct Counters {
     pub(super) super_frames: u64,
     offered: Sum,
     dropped: Sum,
+    /// For some time the module showed frames to nobody, and counted none: what came then is not known.
+    pub(super) forgotten: bool,
 }
 
 /// A counter of the module, over the rings of all lives of an interface.
@@ -47,6 +49,10 @@ impl Counters {
         self.dropped.read(lost);
     }
 
+    fn known(&self, sum: &Sum) -> Count {
+        if self.forgotten { Count::Unknown } else { Count::Exact(sum.sum) }
+    }
+
     /// The next reading is that of a new ring.
     pub(super) fn new_ring(&mut self) {
         (self.offered.last, self.dropped.last) = (0, 0);
@@ -70,9 +76,9 @@ impl<S: System> Books<'_, S> {
             self.counters.read(memory);
         }
         QueueStats {
-            offered: Count::Exact(self.counters.offered.sum),
+            offered: self.counters.known(&self.counters.offered),
             received: self.counters.received,
-            ring_dropped: Count::Exact(self.counters.dropped.sum),
+            ring_dropped: self.counters.known(&self.counters.dropped),
             nic_dropped: self.nic.as_mut().map_or(Count::Exact(0), NicLoss::count),
             damaged: self.counters.damaged,
             // The module has no notion of it: it drops frame by frame.

@@ -35,11 +35,12 @@ impl<S: System> Queue<S> {
             return;
         }
         let interface = follow.name();
+        self.counters.forgotten = true;
         match port.bind_again(interface) {
             Ok(()) => tracing::warn!(
                 interface,
                 queue = self.number,
-                "pf_ring.ko had forgotten this capture when another one ended; for up to a second frames were not seen, nor counted"
+                "pf_ring.ko had forgotten this capture when another one ended; for up to a second frames were neither seen nor counted, so that the losses are not known"
             ),
             Err(error) => {
                 tracing::warn!(interface, queue = self.number, "pf_ring.ko has forgotten this capture: {error}");
