@@ -3,6 +3,7 @@
 //! Knows sockets and layouts; knows no policy and no logging.
 
 pub(crate) mod control;
+pub(crate) mod doze;
 pub(crate) mod ethtool;
 pub(crate) mod namespace;
 pub(crate) mod netlink;
