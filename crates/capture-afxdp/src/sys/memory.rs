@@ -73,6 +73,12 @@ impl Memory {
         self.base.as_ptr().addr() as u64
     }
 
+    /// Where it begins.
+    #[inline]
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
     /// A pointer to `size` octets at `offset`, or `None` if they are not all inside.
     #[inline]
     pub(crate) fn at(&self, offset: usize, size: usize) -> Option<*mut u8> {

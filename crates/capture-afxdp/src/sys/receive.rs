@@ -15,8 +15,9 @@ const CONTINUED: u32 = 1;
 /// Octets for the frames of one batch that have to be joined: more than the longest frame that XDP has (18 buffers of a page).
 const SCRATCH: usize = 1 << 20;
 
-/// How many frames before it is read a frame's headers are asked for.
-const AHEAD: u32 = 8;
+/// Descriptors lent at once, at most: as many frames as have their headers in the cache together, though each begins on a page of its own.
+/// And chunks that were read are given back before the last one is.
+const MOST: u32 = 256;
 
 /// The memory of one receive queue.
 pub(crate) struct Receiver {
@@ -101,15 +102,16 @@ impl Receiver {
         self.core.fill.needs_wakeup()
     }
 
-    /// Lends all frames that there are, as far as they fit into the scratch memory where they have to be joined.
+    /// Lends frames, up to [`MOST`], as far as they fit into the scratch memory where they have to be joined.
     #[inline]
     pub(crate) fn lend(&mut self) -> Option<Loan<'_>> {
         self.core.take_back();
-        let available = self.core.available();
+        let available = self.core.available().min(MOST);
         if available == 0 {
             return None;
         }
-        let (descriptors, frames) = if self.core.frags {
+        let several = self.core.prefetch(available);
+        let (descriptors, frames) = if several && self.core.frags {
             self.core.whole_frames(available, self.scratch.len())
         } else {
             (available, available)
@@ -150,13 +152,24 @@ impl Core {
         self.rx.read(self.consumed.wrapping_add(at))
     }
 
+    /// Has the headers of the first `count` frames brought into the cache, and says whether a frame is of several buffers. Descriptors and
+    /// frames come from the cache of the core that wrote them; asked for together, all are on their way at once.
+    #[inline]
+    fn prefetch(&self, count: u32) -> bool {
+        let mut options = 0;
+        for at in 0..count {
+            let descriptor = self.descriptor(at);
+            // Nothing is read: what an address leads to does not matter.
+            self.umem.prefetch(descriptor.addr);
+            options |= descriptor.options;
+        }
+        options & CONTINUED != 0
+    }
+
     /// Of the first `available` descriptors: those of whole frames that fit together into `room`, and how many frames they are.
     /// At least one: a frame without an end, or too large, counts as one, and will be found damaged.
     fn whole_frames(&self, available: u32, room: usize) -> (u32, u32) {
-        // Nearly always all are: those in front of the first that is not need no more than this.
-        let alone = |at: &u32| self.descriptor(*at).options & CONTINUED == 0;
-        let short = (0..available).take_while(alone).count() as u32;
-        let (mut descriptors, mut frames, mut joined) = (short, short, 0_u64);
+        let (mut descriptors, mut frames, mut joined) = (0, 0, 0_u64);
         while descriptors < available {
             let first = self.descriptor(descriptors);
             let (mut end, mut total, mut last) = (descriptors + 1, u64::from(first.len), first);
@@ -203,20 +216,12 @@ impl Core {
         }
         cursor.frames_left -= 1;
         let descriptor = self.descriptor(cursor.at);
-        self.prefetch(cursor.at.wrapping_add(AHEAD));
         cursor.at += 1;
         if descriptor.options & CONTINUED != 0 {
             return Some(self.joined(&descriptor, cursor, scratch).ok_or(Damaged));
         }
         let Some(octets) = self.octets(&descriptor) else { return Some(Err(Damaged)) };
         Some(Ok(RawFrame { data: self.cut(octets), wire_len: descriptor.len }))
-    }
-
-    /// Has the headers of a later frame brought into the cache: each chunk begins on a page of its own, which no processor foresees.
-    #[inline]
-    fn prefetch(&self, at: u32) {
-        // Beyond the loan it is an old descriptor, and what an address leads to does not matter: nothing is read.
-        self.umem.prefetch(self.descriptor(at).addr);
     }
 
     #[inline]
@@ -269,14 +274,16 @@ impl Core {
         if self.lent == 0 {
             return;
         }
+        let (length, chunk, mut filled) = (self.umem.length() as u64, !(self.chunk - 1), self.filled);
         for at in 0..self.lent {
             let address = self.descriptor(at).addr;
             // An address that is not ours would be refused by the kernel; its chunk is lost.
-            if address < self.umem.length() as u64 {
-                self.fill.write(self.filled, address & !(self.chunk - 1));
-                self.filled = self.filled.wrapping_add(1);
+            if address < length {
+                self.fill.write(filled, address & chunk);
+                filled = filled.wrapping_add(1);
             }
         }
+        self.filled = filled;
         self.consumed = self.consumed.wrapping_add(self.lent);
         self.lent = 0;
         self.rx.consume(self.consumed);
