@@ -12,8 +12,9 @@ use super::ring::Ring;
 
 /// `XDP_PKT_CONTD`: the frame goes on in the next descriptor.
 const CONTINUED: u32 = 1;
-/// Octets for the frames of one batch that have to be joined: more than the longest frame that XDP has (18 buffers of a page).
-const SCRATCH: usize = 1 << 20;
+/// Octets for the frames of one batch that have to be joined.
+const SCRATCH: usize = MOST as usize * LARGEST_CHUNK;
+const LARGEST_CHUNK: usize = 4096;
 
 /// Descriptors lent at once, at most: as many frames as have their headers in the cache together, though each begins on a page of its own.
 /// And chunks that were read are given back before the last one is.
@@ -102,7 +103,7 @@ impl Receiver {
         self.core.fill.needs_wakeup()
     }
 
-    /// Lends frames, up to [`MOST`], as far as they fit into the scratch memory where they have to be joined.
+    /// Lends the frames that there are, up to [`MOST`] descriptors.
     #[inline]
     pub(crate) fn lend(&mut self) -> Option<Loan<'_>> {
         self.core.take_back();
@@ -111,11 +112,8 @@ impl Receiver {
             return None;
         }
         let several = self.core.prefetch(available);
-        let (descriptors, frames) = if several && self.core.frags {
-            self.core.whole_frames(available, self.scratch.len())
-        } else {
-            (available, available)
-        };
+        let (descriptors, frames) =
+            if several && self.core.frags { self.core.whole_frames(available) } else { (available, available) };
         self.core.lent = descriptors;
         Some(Loan { receiver: self, frames })
     }
@@ -166,27 +164,16 @@ impl Core {
         options & CONTINUED != 0
     }
 
-    /// Of the first `available` descriptors: those of whole frames that fit together into `room`, and how many frames they are.
-    /// At least one: a frame without an end, or too large, counts as one, and will be found damaged.
-    fn whole_frames(&self, available: u32, room: usize) -> (u32, u32) {
-        let (mut descriptors, mut frames, mut joined) = (0, 0, 0_u64);
-        while descriptors < available {
-            let first = self.descriptor(descriptors);
-            let (mut end, mut total, mut last) = (descriptors + 1, u64::from(first.len), first);
-            while last.options & CONTINUED != 0 && end < available {
-                last = self.descriptor(end);
-                total += u64::from(last.len);
-                end += 1;
+    /// Of the first `available` descriptors: those of whole frames, and how many frames they are. At least one: a frame without an end counts
+    /// as one, and will be found damaged.
+    fn whole_frames(&self, available: u32) -> (u32, u32) {
+        let (mut descriptors, mut frames) = (0, 0);
+        for at in 0..available {
+            if self.descriptor(at).options & CONTINUED == 0 {
+                (descriptors, frames) = (at + 1, frames + 1);
             }
-            joined += self.octets_to_join(&first, total);
-            let whole = last.options & CONTINUED == 0;
-            if frames > 0 && (!whole || joined > room as u64) {
-                break;
-            }
-            descriptors = end;
-            frames += 1;
         }
-        (descriptors, frames)
+        if frames == 0 { (available, 1) } else { (descriptors, frames) }
     }
 
     /// Octets of scratch memory that a frame of `total` octets takes: none if its first buffer has all that is lent.
