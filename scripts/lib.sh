@@ -67,3 +67,20 @@ need_java() {
   fi
   need mvn maven
 }
+
+# Sets RINGTAP_OTHER_LIBPCAP to a libpcap of another release and builder than the system's: a Python package has it as a binary, for
+# several kinds of machines. It is loaded by tests that run as root, so that exactly this one is taken.
+need_other_libpcap() {
+  local folder=${CARGO_TARGET_DIR:-target}/other-libpcap
+  RINGTAP_OTHER_LIBPCAP=$(realpath -m "$folder")/libpcap/_platform/linux/$(uname -m)/tcpdump/libpcap.so
+  export RINGTAP_OTHER_LIBPCAP
+  [ ! -f "$RINGTAP_OTHER_LIBPCAP" ] || return 0
+  need pip3 python3-pip
+  say "fetching another libpcap"
+  rm -rf "$folder" # of a download that was cut short
+  pip3 download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --dest "$folder" --requirement /dev/stdin <<PINNED
+libpcap==1.11.0b29 --hash=sha256:3be5f1d38df73ea585432c5b3f38141f8b2cccf85199b42bcbf62019b79f2b74
+PINNED
+  python3 -m zipfile -e "$folder"/libpcap-*.whl "$folder"
+  [ -f "$RINGTAP_OTHER_LIBPCAP" ] || die "the package libpcap has no library for $(uname -m)"
+}

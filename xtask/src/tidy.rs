@@ -46,7 +46,7 @@ const RULES: &[Rule] = &[
     Rule { name: "testkit", knows: &["capture", "netdev", "pipeline"], only_here: &[] },
     Rule {
         name: "xtask",
-        knows: &["capture", "capture-afpacket", "capture-pcap", "pipeline", "shipper", "testkit"],
+        knows: &["capture", "capture-afpacket", "capture-afxdp", "capture-pcap", "pipeline", "shipper", "testkit"],
         only_here: &["anyhow", "rdkafka", "rdkafka-sys"],
     },
 ];

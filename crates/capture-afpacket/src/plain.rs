@@ -1,4 +1,6 @@
 //! A packet(7) socket without a ring: each frame is copied out by recvmmsg(2). The plain way, as a baseline for measurements.
+//!
+//! In a steady stream frames gather for up to a millisecond before they are asked for ([`Gather`]): each has its own time all the same.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -7,7 +9,7 @@ use capture::{
     CaptureDirection, CaptureError, Count, Direction, FilterProgram, Frame, FrameFlags, Interface, InterfaceIndex,
     LinkType, QueueStats, Readiness, RxBatch, RxQueue, Timestamp, VlanTag,
 };
-use netdev::{Device, Follow, Link, NicLoss, Promiscuous};
+use netdev::{Device, Follow, Gather, Link, NicLoss, Promiscuous, doze};
 
 use crate::options::bad;
 use crate::program;
@@ -50,6 +52,8 @@ impl PlainOptions {
 /// Frames of one call at most, and their octets.
 const FRAMES: usize = 256;
 const OCTETS: usize = 1 << 20;
+/// Octets of the socket's buffer that a short frame takes.
+const SHORT: u32 = 768;
 /// How long a stopped queue waits for frames that the kernel says it accepted.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -60,6 +64,7 @@ pub struct PlainQueue {
     interfaces: [Interface; 1],
     link_type: LinkType,
     follow: Follow,
+    gather: Gather,
     ended: bool,
     _promiscuous: Option<Promiscuous>,
 }
@@ -126,9 +131,9 @@ pub fn open_plain(options: &PlainOptions) -> Result<Vec<PlainQueue>, CaptureErro
     let program = program::assemble(options.direction, device.loopback, options.snaplen, options.filter.as_ref())?;
     socket.attach(&program).map_err(on("attaching the filter on"))?;
     socket.tell_more().map_err(on("asking for times and tags on"))?;
-    socket.set_receive_buffer(options.buffer_size).map_err(on("making the buffer for"))?;
+    let buffer = socket.set_receive_buffer(options.buffer_size).map_err(on("making the buffer for"))?;
     socket.bind(device.index).map_err(on("binding to"))?;
-    let promiscuous =
+    let _promiscuous =
         (options.direction == CaptureDirection::Promisc).then(|| Promiscuous::hold(&device)).transpose()?;
     let stride = options.snaplen as usize;
     let messages = Messages::new((OCTETS / stride).clamp(1, FRAMES), stride);
@@ -144,7 +149,8 @@ pub fn open_plain(options: &PlainOptions) -> Result<Vec<PlainQueue>, CaptureErro
     let follow = Follow::new(&options.interface, device, true)?.that_ends();
     let interfaces = [Interface { name: options.interface.clone(), link_type: device.link_type }];
     let link_type = device.link_type;
-    Ok(vec![PlainQueue { messages, account, interfaces, link_type, follow, ended: false, _promiscuous: promiscuous }])
+    let gather = Gather::new(buffer / SHORT, follow.speed());
+    Ok(vec![PlainQueue { messages, account, interfaces, link_type, follow, gather, ended: false, _promiscuous }])
 }
 
 impl Account {
@@ -208,6 +214,7 @@ impl RxQueue for PlainQueue {
         }
         if now >= self.follow.next() {
             self.follow.look(now);
+            self.gather.set_speed(self.follow.speed());
         }
         if let Some(stopped) = self.account.stopped {
             self.account.read_statistics()?;
@@ -223,6 +230,9 @@ impl RxQueue for PlainQueue {
                 "{} was deleted, and a socket without a ring does not wait for another of that name (afpacket does)",
                 self.follow.name()
             )));
+        }
+        if let Some(pause) = self.gather.pause(self.account.received, now) {
+            return Ok(if doze(pause.min(timeout)) { Readiness::Ready } else { Readiness::TimedOut });
         }
         match self.account.socket.poll(timeout).map_err(|e| CaptureError::system("waiting for frames", e))? {
             Polled::Ready => Ok(Readiness::Ready),

@@ -12,7 +12,7 @@ use capture::{
     CaptureError, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, QueueStats, Readiness, RxBatch,
     RxQueue, Timestamp,
 };
-use netdev::{Follow, NicLoss};
+use netdev::{Follow, Gather, NicLoss, doze};
 
 use crate::attachment::Plan;
 use crate::port::Port;
@@ -25,7 +25,8 @@ use books::{Books, Counters};
 /// followed; one that is made again is found by the configured name.
 ///
 /// `wire_len` of a frame is what XDP sees: the frame with its link-layer header and its VLAN tags (`vlan` is always `None`). Frames have
-/// the time at which their batch was taken out of the ring.
+/// the time at which their batch was taken out of the ring; in a steady stream that is up to a millisecond after they came (see
+/// [`Options::frame_count`](crate::Options::frame_count)).
 pub struct Queue {
     plan: Arc<Plan>,
     /// Position among the queues of the interface.
@@ -40,6 +41,7 @@ pub struct Queue {
     /// Of the first queue of the interface.
     nic: Option<NicLoss>,
     follow: Follow,
+    gather: Gather,
     /// When to look at the interface.
     next_look: Instant,
     /// The interface is not there, or not with our program.
@@ -84,6 +86,7 @@ impl Queue {
         let constants =
             Constants { interface: InterfaceIndex(0), link_type, timestamp: Timestamp::EPOCH, longest: u32::MAX };
         let now = Instant::now();
+        let gather = Gather::new(plan.options.frame_count, follow.speed());
         let mut queue = Self {
             plan,
             number,
@@ -94,6 +97,7 @@ impl Queue {
             counters: Counters::default(),
             nic,
             follow,
+            gather,
             next_look: now,
             gone: false,
             obstacle: None,
@@ -121,11 +125,18 @@ impl Queue {
     }
 
     /// One sleep of at most `pause`, ended by frames or by a signal. Says whether it was only time that went by.
-    fn sleep(&mut self, pause: Duration) -> Result<bool, CaptureError> {
+    fn sleep(&mut self, pause: Duration, now: Instant) -> Result<bool, CaptureError> {
         let Some(port) = &mut self.port else {
             std::thread::sleep(pause);
             return Ok(true);
         };
+        if let Some(gather) = self.gather.pause(self.counters.received, now) {
+            if port.memory.needs_wakeup() {
+                // poll(2) would do it: the driver has run out of chunks.
+                let _ = port.socket.wake();
+            }
+            return Ok(!doze(gather.min(pause)));
+        }
         let woken = port.socket.wait(pause).map_err(|e| CaptureError::system("waiting for frames", e))?;
         if woken && !port.memory.ready() {
             // The kernel says readable and the ring is empty: an interface that is away, and not worth a busy core.
@@ -189,7 +200,7 @@ impl RxQueue for Queue {
                 return Ok(Readiness::TimedOut);
             }
             let pause = left.min(self.next_look.saturating_duration_since(now).max(Duration::from_millis(1)));
-            let only_time = self.sleep(pause)?;
+            let only_time = self.sleep(pause, now)?;
             now = Instant::now();
             if only_time && now - start < timeout && now < self.next_look {
                 return Ok(Readiness::TimedOut);

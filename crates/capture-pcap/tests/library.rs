@@ -1,32 +1,25 @@
 //! Which libpcap is used, and what it is asked for.
 
+mod common;
+
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use capture::{CaptureError, FrameFlags, RxQueue};
-use capture_pcap::{LiveOptions, open_live};
+use capture_pcap::{Libpcap, LiveOptions, open_live};
 use testkit::conformance::{VethLab, finish};
 use testkit::net::VethOptions;
 use testkit::send::{FrameShape, numbered};
 
-/// The system's, by the path that the dynamic linker would take.
-fn system_libpcap() -> PathBuf {
-    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
-    let found = folders
-        .iter()
-        .flat_map(|folder| ["libpcap.so.0.8", "libpcap.so.1"].map(|name| PathBuf::from(folder).join(name)));
-    found.into_iter().find(|path| path.exists()).expect("libpcap is installed where tests run")
-}
-
-/// One binary, several libpcaps: the second is a copy under another path, which is loaded as a library of its own.
+/// One binary, several libpcaps: the second is another release that somebody else built.
 #[test]
 fn two_libpcaps_in_one_process_capture_the_same() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let copy = folder.path().join("other-libpcap.so");
-    fs::copy(system_libpcap(), &copy).expect("a copy");
+    let other = common::other_libpcap();
+    let version = |path: Option<&Path>| Libpcap::load(path).expect("it is a libpcap").libpcap_version();
+    assert_ne!(version(None), version(Some(&other)), "the second libpcap has to be another than the system's");
     let lab = VethLab::new(&VethOptions::default());
     let open = |libpcap| {
         let mut options = LiveOptions::new(VethLab::INTERFACE);
@@ -34,9 +27,9 @@ fn two_libpcaps_in_one_process_capture_the_same() {
         options.immediate = true;
         lab.b.enter(|| open_live(&options)).expect("the interface can be opened").pop().expect("one queue")
     };
-    let (first, second) = (open(None), open(Some(copy.clone())));
+    let (first, second) = (open(None), open(Some(other.clone())));
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
-    assert!(maps.contains("other-libpcap.so"), "the second library is loaded");
+    assert!(maps.contains(other.to_str().expect("a path of text")), "the second library is loaded");
     let frames: Vec<_> = (0..100).map(|n| numbered(&FrameShape::default(), n)).collect();
     lab.send(&frames);
     for queue in [first, second] {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use capture::CaptureError;
 
 use crate::device::{Device, Sight, control_socket};
+use crate::sys::control;
 use crate::watch::{Change, Link, Watch};
 
 /// An interface that a queue captures on.
@@ -18,6 +19,7 @@ pub struct Follow {
     /// As the kernel last said.
     name: String,
     mtu: u32,
+    speed: Option<u32>,
     watch: Watch,
     speaks: bool,
     /// Whether the queue waits for another interface of this name when this one is deleted.
@@ -32,7 +34,7 @@ impl Follow {
     pub fn new(name: &str, device: Device, speaks: bool) -> Result<Self, CaptureError> {
         let socket = control_socket()?;
         let (configured, name, watch) = (name.to_owned(), name.to_owned(), Watch::new(Instant::now()));
-        let mut follow = Self { socket, device, configured, name, mtu: 0, watch, speaks, waits: true };
+        let mut follow = Self { socket, device, configured, name, mtu: 0, speed: None, watch, speaks, waits: true };
         follow.look(Instant::now());
         Ok(follow)
     }
@@ -61,6 +63,7 @@ impl Follow {
         let change = self.watch.saw(&sight, now);
         if let Sight::Present { name, mtu, .. } = sight {
             self.mtu = mtu;
+            self.speed = control::speed_of(self.socket.as_fd(), &name).ok().flatten();
             self.name = name;
         }
         if self.speaks && (self.waits || change != Change::WasDeleted) {
@@ -85,6 +88,12 @@ impl Follow {
     #[must_use]
     pub fn mtu(&self) -> u32 {
         self.mtu
+    }
+
+    /// Mbit/s as last seen, if the driver knows them: not while the link is away.
+    #[must_use]
+    pub fn speed(&self) -> Option<u32> {
+        self.speed
     }
 
     /// The interface.

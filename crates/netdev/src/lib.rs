@@ -1,4 +1,5 @@
-//! Network interfaces as the kernel shows them: what there is, what the NIC lost, whether an interface is still there.
+//! Network interfaces as the kernel shows them: what there is, what the NIC lost, whether an interface is still there; and how long a queue
+//! on one may be left alone.
 //!
 //! What all live backends share, and `ringtap list`. All answers are of the network namespace of the calling thread, or of that in
 //! which a value was made. Knows `capture` and nothing else of the project; changes nothing but the promiscuous mode, that only as
@@ -8,6 +9,7 @@
 mod device;
 pub mod ethtool;
 mod follow;
+mod gather;
 pub mod interfaces;
 mod loss;
 mod namespace;
@@ -18,6 +20,7 @@ mod xdp;
 
 pub use device::{Device, Sight, link_type_of};
 pub use follow::Follow;
+pub use gather::{Gather, doze};
 pub use loss::NicLoss;
 pub use namespace::Namespace;
 pub use promiscuous::Promiscuous;

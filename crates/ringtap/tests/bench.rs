@@ -73,6 +73,17 @@ fn a_program_that_keeps_half_is_measured_as_exactly_that_and_one_that_fails_is_n
 }
 
 #[test]
+fn a_libpcap_that_is_named_is_the_one_that_is_measured() {
+    let arguments =
+        ["drop-rate", "--rates", "2000", "--time", "1s", "--repeats", "1", "--backend", "pcap", "--libpcap"];
+    let other = std::env::var("RINGTAP_OTHER_LIBPCAP").expect("scripts/test fetches another libpcap and names it");
+    let (report, _) = bench(&[&arguments[..], &[&other]].concat());
+    assert_eq!((&report["rows"][0]["received"], &report["rows"][0]["missing"]), (&2000.into(), &0.into()), "{report}");
+    let wrong = [&["bench"], &arguments[..], &["/no/such/libpcap.so"]].concat();
+    assert!(run(&wrong).stderr.contains("/no/such/libpcap.so cannot be used as libpcap"));
+}
+
+#[test]
 fn time_and_highest_rate_are_found() {
     let (report, _) = bench(&[
         "elapsed",

@@ -5,6 +5,7 @@ mod hot_path;
 mod idle;
 mod kafka;
 mod live;
+mod mechanisms;
 mod program;
 #[cfg(feature = "rapidjson")]
 mod rapidjson;
@@ -32,6 +33,12 @@ pub(crate) enum Bench {
     Live {
         /// Frames in each run
         #[arg(long, default_value_t = 5_000_000)]
+        frames: u64,
+    },
+    /// Each mechanism that runs on a veth pair, against the best bare loop or program that uses it
+    Mechanisms {
+        /// Frames in each run
+        #[arg(long, default_value_t = 3_000_000)]
         frames: u64,
     },
     /// Live capture into a real Kafka broker on this machine
@@ -72,6 +79,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::HotPath => hot_path::run(),
         Bench::Replay { packets } => replay::bench(*packets),
         Bench::Live { frames } => live::run(*frames),
+        Bench::Mechanisms { frames } => mechanisms::run(*frames),
         Bench::Kafka { rate, seconds, codec, stall, pool_memory } => {
             let target = if codec == "zstd" { 800_000 } else { 1_000_000 };
             kafka::run(rate.unwrap_or(target), *seconds, codec, *stall, pool_memory.as_deref())

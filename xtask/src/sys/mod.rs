@@ -1,13 +1,16 @@
 //! The only unsafe code of the benches: counting allocations, the resources that a child used, and contestants.
 #![allow(unsafe_code)]
 
+pub(crate) mod messages;
 #[cfg(feature = "rapidjson")]
 pub(crate) mod rapidjson;
 pub(crate) mod ring;
+pub(crate) mod xdp;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Child;
 
 thread_local! {
@@ -59,6 +62,13 @@ pub(crate) fn be_first() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Waits until `socket` can be read, up to `timeout` milliseconds.
+fn poll(socket: &OwnedFd, timeout: libc::c_int) {
+    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd that lives through the call.
+    unsafe { libc::poll(&raw mut poll, 1, timeout) };
 }
 
 /// What a child used, as the kernel counted it.

@@ -46,9 +46,7 @@ impl Ring {
         // SAFETY: just opened, and nobody else knows it.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         set(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, &TPACKET_V3)?;
-        // Cut as ringtap cuts: BPF_RET | BPF_K.
-        let mut cut = libc::sock_filter { code: 6, jt: 0, jf: 0, k: snaplen };
-        set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &libc::sock_fprog { len: 1, filter: &raw mut cut })?;
+        cut(&socket, snaplen)?;
         let request = libc::tpacket_req3 {
             tp_block_size: block_size,
             tp_block_nr: block_count,
@@ -67,22 +65,8 @@ impl Ring {
             return Err(io::Error::last_os_error());
         }
         let ring = Self { socket, memory: memory.cast(), measures, next: 0 };
-        ring.bind(interface)?;
+        bind(&ring.socket, interface)?;
         Ok(ring)
-    }
-
-    fn bind(&self, interface: &str) -> io::Result<()> {
-        let name = std::ffi::CString::new(interface)?;
-        // SAFETY: all octets zero is a valid sockaddr_ll.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-        // SAFETY: reads a string that ends with a zero octet.
-        address.sll_ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) }.cast_signed();
-        let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: reads a whole sockaddr_ll.
-        let result = unsafe { libc::bind(self.socket.as_raw_fd(), (&raw const address).cast(), length) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Gives each frame of the next block to `touch` and the block back; waits up to `timeout` milliseconds for one.
@@ -93,9 +77,7 @@ impl Ring {
         // kernel changes it too, hence the atomic.
         let status = unsafe { &*block.wrapping_add(STATUS).cast::<AtomicU32>() };
         if status.load(Ordering::Acquire) & TP_STATUS_USER == 0 {
-            let mut poll = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: one pollfd that lives through the call.
-            unsafe { libc::poll(&raw mut poll, 1, timeout) };
+            super::poll(&self.socket, timeout);
             return;
         }
         // SAFETY: the kernel has handed the block over and reads and writes nothing of it until it gets it back.
@@ -122,7 +104,28 @@ impl Drop for Ring {
     }
 }
 
-fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+/// Cuts as ringtap cuts: `BPF_RET | BPF_K`.
+pub(super) fn cut(socket: &OwnedFd, snaplen: u32) -> io::Result<()> {
+    let mut cut = libc::sock_filter { code: 6, jt: 0, jf: 0, k: snaplen };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &libc::sock_fprog { len: 1, filter: &raw mut cut })
+}
+
+/// To all that an interface of the calling thread's namespace receives and sends.
+pub(super) fn bind(socket: &OwnedFd, interface: &str) -> io::Result<()> {
+    let name = std::ffi::CString::new(interface)?;
+    // SAFETY: all octets zero is a valid sockaddr_ll.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    // SAFETY: reads a string that ends with a zero octet.
+    address.sll_ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) }.cast_signed();
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: reads a whole sockaddr_ll.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+pub(super) fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
     let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` is `length` octets of the type that the option takes; what it points to lives through the call.
     let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length) };

@@ -191,13 +191,14 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)
     }
 
-    /// Octets that frames may take while they wait: past `rmem_max` with `CAP_NET_ADMIN`, else as far as that goes.
-    pub(crate) fn set_receive_buffer(&self, octets: u32) -> io::Result<()> {
+    /// Octets that frames may take while they wait: past `rmem_max` with `CAP_NET_ADMIN`, else as far as that goes. Says how many they are.
+    pub(crate) fn set_receive_buffer(&self, octets: u32) -> io::Result<u32> {
         let half = (octets / 2).cast_signed(); // the kernel doubles it (socket(7))
         match self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &half) {
-            Err(e) if e.raw_os_error() == Some(libc::EPERM) => self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &half),
-            other => other,
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &half)?,
+            other => other?,
         }
+        self.get(libc::SOL_SOCKET, libc::SO_RCVBUF, 0)
     }
 
     /// Joins a fanout group: the identifier in the lower half, mode and flags in the upper.

@@ -73,11 +73,31 @@ impl Memory {
         self.base.as_ptr().addr() as u64
     }
 
+    /// Where it begins.
+    #[inline]
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
     /// A pointer to `size` octets at `offset`, or `None` if they are not all inside.
     #[inline]
     pub(crate) fn at(&self, offset: usize, size: usize) -> Option<*mut u8> {
         let inside = offset.checked_add(size).is_some_and(|end| end <= self.length);
         inside.then(|| self.base.as_ptr().wrapping_add(offset))
+    }
+
+    /// Asks for the octets at `offset` to be brought into the cache, wherever that is.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let place = self.base.as_ptr().wrapping_add(offset as usize);
+            // SAFETY: a hint, which reads nothing for the program and never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
     }
 }
 

@@ -12,8 +12,13 @@ use super::ring::Ring;
 
 /// `XDP_PKT_CONTD`: the frame goes on in the next descriptor.
 const CONTINUED: u32 = 1;
-/// Octets for the frames of one batch that have to be joined: more than the longest frame that XDP has (18 buffers of a page).
-const SCRATCH: usize = 1 << 20;
+/// Octets for the frames of one batch that have to be joined.
+const SCRATCH: usize = MOST as usize * LARGEST_CHUNK;
+const LARGEST_CHUNK: usize = 4096;
+
+/// Descriptors lent at once, at most: as many frames as have their headers in the cache together, though each begins on a page of its own.
+/// And chunks that were read are given back before the last one is.
+const MOST: u32 = 256;
 
 /// The memory of one receive queue.
 pub(crate) struct Receiver {
@@ -98,19 +103,17 @@ impl Receiver {
         self.core.fill.needs_wakeup()
     }
 
-    /// Lends all frames that there are, as far as they fit into the scratch memory where they have to be joined.
+    /// Lends the frames that there are, up to [`MOST`] descriptors.
     #[inline]
     pub(crate) fn lend(&mut self) -> Option<Loan<'_>> {
         self.core.take_back();
-        let available = self.core.available();
+        let available = self.core.available().min(MOST);
         if available == 0 {
             return None;
         }
-        let (descriptors, frames) = if self.core.frags {
-            self.core.whole_frames(available, self.scratch.len())
-        } else {
-            (available, available)
-        };
+        let several = self.core.prefetch(available);
+        let (descriptors, frames) =
+            if several && self.core.frags { self.core.whole_frames(available) } else { (available, available) };
         self.core.lent = descriptors;
         Some(Loan { receiver: self, frames })
     }
@@ -147,27 +150,30 @@ impl Core {
         self.rx.read(self.consumed.wrapping_add(at))
     }
 
-    /// Of the first `available` descriptors: those of whole frames that fit together into `room`, and how many frames they are.
-    /// At least one: a frame without an end, or too large, counts as one, and will be found damaged.
-    fn whole_frames(&self, available: u32, room: usize) -> (u32, u32) {
-        let (mut descriptors, mut frames, mut joined) = (0, 0, 0_u64);
-        while descriptors < available {
-            let first = self.descriptor(descriptors);
-            let (mut end, mut total, mut last) = (descriptors + 1, u64::from(first.len), first);
-            while last.options & CONTINUED != 0 && end < available {
-                last = self.descriptor(end);
-                total += u64::from(last.len);
-                end += 1;
-            }
-            joined += self.octets_to_join(&first, total);
-            let whole = last.options & CONTINUED == 0;
-            if frames > 0 && (!whole || joined > room as u64) {
-                break;
-            }
-            descriptors = end;
-            frames += 1;
+    /// Has the headers of the first `count` frames brought into the cache, and says whether a frame is of several buffers. Descriptors and
+    /// frames come from the cache of the core that wrote them; asked for together, all are on their way at once.
+    #[inline]
+    fn prefetch(&self, count: u32) -> bool {
+        let mut options = 0;
+        for at in 0..count {
+            let descriptor = self.descriptor(at);
+            // Nothing is read: what an address leads to does not matter.
+            self.umem.prefetch(descriptor.addr);
+            options |= descriptor.options;
         }
-        (descriptors, frames)
+        options & CONTINUED != 0
+    }
+
+    /// Of the first `available` descriptors: those of whole frames, and how many frames they are. At least one: a frame without an end counts
+    /// as one, and will be found damaged.
+    fn whole_frames(&self, available: u32) -> (u32, u32) {
+        let (mut descriptors, mut frames) = (0, 0);
+        for at in 0..available {
+            if self.descriptor(at).options & CONTINUED == 0 {
+                (descriptors, frames) = (at + 1, frames + 1);
+            }
+        }
+        if frames == 0 { (available, 1) } else { (descriptors, frames) }
     }
 
     /// Octets of scratch memory that a frame of `total` octets takes: none if its first buffer has all that is lent.
@@ -255,14 +261,16 @@ impl Core {
         if self.lent == 0 {
             return;
         }
+        let (length, chunk, mut filled) = (self.umem.length() as u64, !(self.chunk - 1), self.filled);
         for at in 0..self.lent {
             let address = self.descriptor(at).addr;
             // An address that is not ours would be refused by the kernel; its chunk is lost.
-            if address < self.umem.length() as u64 {
-                self.fill.write(self.filled, address & !(self.chunk - 1));
-                self.filled = self.filled.wrapping_add(1);
+            if address < length {
+                self.fill.write(filled, address & chunk);
+                filled = filled.wrapping_add(1);
             }
         }
+        self.filled = filled;
         self.consumed = self.consumed.wrapping_add(self.lent);
         self.lent = 0;
         self.rx.consume(self.consumed);

@@ -112,26 +112,20 @@ impl<E: Entry> Ring<E> {
     #[inline]
     fn entry(&self, count: u32) -> *mut E {
         let index = (count & (self.size - 1)) as usize;
-        // Below `size`, so inside: `over` has checked the whole range once.
-        self.memory
-            .at(self.entries + index * size_of::<E>(), size_of::<E>())
-            .map_or(std::ptr::null_mut(), <*mut u8>::cast)
+        self.memory.start().wrapping_add(self.entries + index * size_of::<E>()).cast()
     }
 
     #[inline]
     pub(crate) fn read(&self, count: u32) -> E {
-        let entry = self.entry(count);
-        assert!(!entry.is_null());
-        // SAFETY: inside of the memory and aligned; every bit pattern is a value. Volatile: read once, whatever the kernel does.
-        unsafe { entry.read_volatile() }
+        // SAFETY: an index below `size`, so inside of the memory and aligned: `over` has checked the whole range. Every bit pattern is a
+        // value. Volatile: read once, whatever the kernel does.
+        unsafe { self.entry(count).read_volatile() }
     }
 
     #[inline]
     pub(crate) fn write(&mut self, count: u32, value: E) {
-        let entry = self.entry(count);
-        assert!(!entry.is_null());
-        // SAFETY: inside of the memory and aligned; nothing in this process holds a reference to an entry.
-        unsafe { entry.write_volatile(value) }
+        // SAFETY: as above; nothing in this process holds a reference to an entry.
+        unsafe { self.entry(count).write_volatile(value) }
     }
 
     /// A ring in plain memory, laid out as the kernel does, for tests.

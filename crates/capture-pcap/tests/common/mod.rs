@@ -9,6 +9,15 @@ use capture::{CaptureError, Direction, FrameFlags, Readiness, RxBatch, RxQueue};
 use capture_pcap::{FileOptions, FileQueue};
 use tempfile::TempDir;
 
+/// A libpcap that is not the system's. Missing is an error: a test that passes without has tested nothing.
+pub(crate) fn other_libpcap() -> PathBuf {
+    let path = std::env::var_os("RINGTAP_OTHER_LIBPCAP").map(PathBuf::from);
+    path.filter(|path| path.is_file()).expect(
+        "RINGTAP_OTHER_LIBPCAP names a libpcap that is not the system's (scripts/test fetches one; without it: . scripts/lib.sh; \
+         need_other_libpcap)",
+    )
+}
+
 /// A frame that was lent, kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {

@@ -4,6 +4,7 @@
 
 pub(crate) mod barrier;
 pub(crate) mod control;
+pub(crate) mod doze;
 pub(crate) mod ethtool;
 pub(crate) mod namespace;
 pub(crate) mod netlink;

@@ -8,6 +8,8 @@ mod packet;
 mod pcap;
 mod pfring;
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use capture::{CaptureError, LinkType, RxQueue};
 use capture_pcap::{Filter, Libpcap};
@@ -67,13 +69,18 @@ impl Backend {
 
     /// Whether this machine and this process's privileges allow it.
     pub(crate) fn usable(self) -> Result<(), CaptureError> {
+        self.usable_by(None)
+    }
+
+    /// The same, with `libpcap` instead of the system's.
+    pub(crate) fn usable_by(self, libpcap: Option<&Path>) -> Result<(), CaptureError> {
         match self {
             Self::Afpacket | Self::Packet => capture_afpacket::usable(),
             Self::Afxdp => capture_afxdp::usable(),
             Self::Netmap => capture_netmap::usable(),
             Self::Pfring => capture_pfring::usable(),
             // libpcap opens packet sockets, like the other.
-            Self::Pcap => Libpcap::load(None).and_then(|_| capture_afpacket::usable()),
+            Self::Pcap => Libpcap::load(libpcap).and_then(|_| capture_afpacket::usable()),
         }
     }
 
@@ -215,8 +222,13 @@ pub(crate) trait Take {
 
 impl Queues {
     /// Opens an interface for a measurement: the mechanism's defaults, all frames, headers only; one queue if nobody says how many, but all
-    /// where frames of queues that are not taken would be lost.
-    pub(crate) fn open_plain(backend: Backend, interface: &str, queues: Option<usize>) -> Result<Self> {
+    /// where frames of queues that are not taken would be lost. `libpcap`: not the system's.
+    pub(crate) fn open_plain(
+        backend: Backend,
+        interface: &str,
+        queues: Option<usize>,
+        libpcap: Option<&Path>,
+    ) -> Result<Self> {
         let one = queues.unwrap_or(1);
         match backend {
             Backend::Afpacket => {
@@ -251,6 +263,7 @@ impl Queues {
             }
             Backend::Pcap => {
                 let mut options = capture_pcap::LiveOptions::new(interface);
+                options.libpcap = libpcap.map(Path::to_owned);
                 options.queues = one;
                 Ok(Self::Pcap(capture_pcap::open_live(&options)?))
             }

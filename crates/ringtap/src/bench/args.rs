@@ -128,6 +128,9 @@ pub(crate) struct Common {
     /// Queues of each mechanism [default: 1; all that there are for afxdp and netmap, which lose what comes to others]
     #[arg(long, value_name = "N")]
     pub queues: Option<Ranged<Plain, 1, 64>>,
+    /// The libpcap of the backend pcap [default: the system's]
+    #[arg(long, value_name = "PATH")]
+    pub libpcap: Option<PathBuf>,
     /// Write the report here as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

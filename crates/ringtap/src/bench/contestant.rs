@@ -50,7 +50,7 @@ pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
     let asked = !common.backends.is_empty();
     let backends = if asked { &common.backends[..] } else { Backend::ALL };
     for &backend in backends {
-        match lab.receiver.inside(|| backend.usable())? {
+        match lab.receiver.inside(|| backend.usable_by(common.libpcap.as_deref()))? {
             Ok(()) => field.present.push(Contestant::Ours { backend, queues }),
             Err(error) if asked => bail!("{}: {error}", backend.name()),
             Err(error) => field.absent.push((backend.name().to_owned(), error.to_string())),
@@ -142,7 +142,7 @@ impl OursRunning {
             bail!("the time for a number of frames is measured with one queue");
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let interface = lab.receiver.interface.clone();
+        let (interface, libpcap) = (lab.receiver.interface.clone(), lab.libpcap.clone());
         let (sender, opened): (_, Receiver<Result<Vec<_>>>) = mpsc::channel();
         let for_threads = Arc::clone(&stop);
         // Queues are opened and read where the interface is: threads are born in the namespace of the thread that starts them.
@@ -150,7 +150,7 @@ impl OursRunning {
             let open = || -> Result<Vec<_>> {
                 let mut starter =
                     Starter { stop: for_threads, marks: count.into_iter().collect(), threads: Vec::new() };
-                Queues::open_plain(backend, &interface, queues)?.give(&mut starter)?;
+                Queues::open_plain(backend, &interface, queues, libpcap.as_deref())?.give(&mut starter)?;
                 Ok(starter.threads)
             };
             let _ = sender.send(open()); // received below

@@ -64,7 +64,7 @@ pub(crate) fn expect(measure: &Measure, stop: &Arc<AtomicBool>) -> Result<(), Fa
     let done = Arc::new(AtomicBool::new(false));
     let ended = Arc::new(Mutex::new(BTreeSet::new()));
     let mut readers = Readers { stop: Arc::clone(&done), ended: Arc::clone(&ended), threads: Vec::new() };
-    Queues::open_plain(*backend, interface, queues.map(|queues| queues.get() as usize))
+    Queues::open_plain(*backend, interface, queues.map(|queues| queues.get() as usize), None)
         .and_then(|queues| queues.give(&mut readers))
         .map_err(Failure::Setup)?;
     tell(format_args!("receiving on {interface} by {}; now start there: ringtap gen --stream 1 ...", backend.name()));

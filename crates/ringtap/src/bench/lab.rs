@@ -1,5 +1,6 @@
 //! Where it is measured: a veth pair between two namespaces without names, or two ports of this machine.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ pub(crate) struct End {
 pub(crate) struct Lab {
     pub sender: End,
     pub receiver: End,
+    /// Not the system's.
+    pub libpcap: Option<PathBuf>,
 }
 
 impl End {
@@ -58,7 +61,7 @@ impl Lab {
         let lab = match (&common.interface, &common.send) {
             (Some(receiver), Some(sender)) => {
                 let end = |name: &String| End { interface: name.clone(), namespace: None };
-                Self { sender: end(sender), receiver: end(receiver) }
+                Self { sender: end(sender), receiver: end(receiver), libpcap: common.libpcap.clone() }
             }
             _ => Self::veth(common)?,
         };
@@ -88,7 +91,7 @@ impl Lab {
             }
             end.call(&format!("ip link set {name} up"))?;
         }
-        Ok(Self { sender, receiver })
+        Ok(Self { sender, receiver, libpcap: common.libpcap.clone() })
     }
 }
 

@@ -233,7 +233,10 @@ pub(super) fn measure(
     let stop = Arc::new(AtomicBool::new(false));
     let mut reader = Reader { stage, stop: Arc::clone(&stop), file: &file, thread: None };
     let end = &bench.lab.receiver;
-    end.inside(|| Queues::open_plain(backend, &end.interface, None).and_then(|queues| queues.give(&mut reader)))??;
+    let libpcap = bench.lab.libpcap.as_deref();
+    end.inside(|| {
+        Queues::open_plain(backend, &end.interface, None, libpcap).and_then(|queues| queues.give(&mut reader))
+    })??;
     let thread = reader.thread.take().context("a reader")?;
     let log = Log::default();
     let written = Arc::new(AtomicBool::new(false));
