@@ -68,7 +68,7 @@ pub(super) fn receive(args: &GenArgs, stop: &Arc<AtomicBool>) -> Result<(), Fail
     super::wait_for_link(args, stop).map_err(Failure::Setup)?;
     let backend = args.backend.unwrap_or_default();
     let mut readers = Readers { args: args.clone(), stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
-    Queues::open_plain(backend, &args.interface, args.threads.map(|n| n.get() as usize))
+    Queues::open_plain(backend, &args.interface, args.threads.map(|n| n.get() as usize), None)
         .and_then(|queues| queues.give(&mut readers))
         .map_err(Failure::Setup)?;
     tell(format_args!("receiving on {} by {}", args.interface, backend.name()));
