@@ -1,318 +1,210 @@
 //! `bench stages`: where the time of a frame goes, from the ring to the sink, and whether each frame arrives there.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+mod sink;
+mod way;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use capture::{Frame, Interface, LinkType, Readiness, RxBatch, RxQueue};
-use hdrhistogram::Histogram;
-use pipeline::batch::OpenBatch;
-use pipeline::dissect::Layers;
-use pipeline::ledger::Ledger;
-use pipeline::pool::Pool;
-use pipeline::record::{Encoder, Observer};
-use pipeline::worker::{self, Control, Everything, Lane, Output};
-use pktgen::{Source, Stamp, thread_time};
-use shipper::{SinkConfig, Workers};
+use anyhow::{Result, bail};
+use pktgen::Endpoints;
 
-use super::run::Bench;
-use crate::backends::{Backend, Queues, Take};
+use super::contestant::{Contestant, Field};
+use super::report::Report;
+use super::row::{Row, median, medians};
+use super::run::{Bench, FIRST_ADDRESS, one_line};
+use crate::backends::{Backend, Queues};
+use crate::tell;
+pub(crate) use sink::Goal;
+use sink::{Log, Logged, Sink};
+use way::{Reader, Way};
 
 /// How far frames go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Out of the ring, and looked at.
+#[derive(Clone, Copy, Debug)]
+enum Stage<'g> {
     Ring,
-    /// Their headers are read.
     Dissect,
-    /// Their records are written into batches.
     Encode,
     /// The whole worker, with its ledger; batches go nowhere.
     Worker,
-    /// The same, and batches go to a file by another thread.
-    File,
+    /// The same, and batches go to a sink by another thread.
+    Sink(&'g Goal),
 }
 
-impl Stage {
-    pub(super) const ALL: [Self; 5] = [Self::Ring, Self::Dissect, Self::Encode, Self::Worker, Self::File];
-
-    pub(super) fn name(self) -> &'static str {
+impl Stage<'_> {
+    fn name(self) -> &'static str {
         match self {
             Self::Ring => "ring",
             Self::Dissect => "+ dissect",
             Self::Encode => "+ encode",
             Self::Worker => "+ hand-off and ledger",
-            Self::File => "+ file sink",
+            Self::Sink(goal) => goal.name(),
         }
     }
 }
 
-/// What a stage cost and lost.
-#[derive(Debug, Default)]
-pub(super) struct Measured {
-    pub frames: u64,
-    pub sent: u64,
-    pub rate: f64,
-    /// CPU time of the thread that reads the ring.
-    pub cpu: Duration,
-    /// At the end of the way: different frames by their numbers, and those that came twice. Where frames become no records, as many as were read.
-    pub arrived: u64,
-    pub doubled: u64,
-    /// From the generator to the line in the file, microseconds: 50, 90, 99, 99.9 percent, longest.
-    pub latency_us: Option<[f64; 5]>,
-}
+/// The place of the worker among the stages: each sink is compared with it, and not with the sink before.
+const WORKER: usize = 3;
 
-/// When which frames were written by the generator: the first number of a batch, and its time.
-pub(super) type Log = Arc<Mutex<Vec<(u64, u64)>>>;
-
-/// Takes note of the stamps that pass.
-pub(super) struct Logged<S> {
-    pub source: S,
-    pub log: Log,
-    pub last: u64,
-}
-
-impl<S: Source> Source for Logged<S> {
-    fn write(&mut self, slot: &mut [u8], stamp: Option<Stamp>) -> usize {
-        if let Some(stamp) = stamp.filter(|stamp| stamp.nanos != self.last) {
-            self.last = stamp.nanos;
-            // Once a batch of frames. The reader of the file looks at it for each record, and holds it as long as a search takes.
-            self.log.lock().unwrap_or_else(PoisonError::into_inner).push((stamp.number, stamp.nanos));
-        }
-        self.source.write(slot, stamp)
-    }
-
-    fn longest(&self) -> usize {
-        self.source.longest()
-    }
-}
-
-/// Reads a queue as far as a stage goes.
-struct Reader<'r> {
-    stage: Stage,
-    stop: Arc<AtomicBool>,
-    file: &'r Path,
-    thread: Option<JoinHandle<Result<(u64, Duration)>>>,
-}
-
-impl Take for Reader<'_> {
-    fn take<Q: RxQueue + Send + 'static>(&mut self, mut queue: Q) -> Result<()> {
-        if self.thread.is_some() {
-            bail!("stages are measured with one queue");
-        }
-        let (stage, stop, file) = (self.stage, Arc::clone(&self.stop), self.file.to_owned());
-        let read = move || {
-            crate::session::pin_to(0);
-            let before = thread_time();
-            let frames = match stage {
-                Stage::Ring => each(&mut queue, &stop, |frame| {
-                    std::hint::black_box(frame.data.first());
-                })?,
-                Stage::Dissect => {
-                    let mut layers = Layers::default();
-                    each(&mut queue, &stop, |frame| {
-                        std::hint::black_box(&layers.headers(frame));
-                    })?
-                }
-                Stage::Encode => {
-                    let mut writer = Writer::new();
-                    each(&mut queue, &stop, |frame| writer.write(frame))?
-                }
-                Stage::Worker => run_worker(queue, &stop, SinkConfig::Null)?,
-                Stage::File => run_worker(queue, &stop, SinkConfig::parse(&format!("file://{}", file.display()))?)?,
-            };
-            Ok((frames, thread_time().saturating_sub(before)))
+/// Where the time of a frame goes: each mechanism, each stage. All stages once, then all again, so that a busy minute hits all; what a stage
+/// takes by itself is compared within a round.
+pub(crate) fn measure(
+    bench: &Bench<'_>,
+    field: &Field,
+    rate: Option<f64>,
+    time: Duration,
+    repeats: u64,
+    goals: &[Goal],
+) -> Report {
+    let mut report = bench.report("stages", field);
+    let first = [Stage::Ring, Stage::Dissect, Stage::Encode, Stage::Worker];
+    let stages: Vec<Stage<'_>> = first.into_iter().chain(goals.iter().map(Stage::Sink)).collect();
+    for contestant in &field.present {
+        let Contestant::Ours { backend, .. } = contestant else {
+            report.absent.push((contestant.name().to_owned(), "stages are ringtap's own".to_owned()));
+            continue;
         };
-        self.thread = Some(thread::Builder::new().name("rt-bench-stage".to_owned()).spawn(read)?);
-        Ok(())
-    }
-}
-
-/// Calls `work` for each frame until `stop`, then to the queue's end.
-fn each<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, mut work: impl FnMut(&Frame<'_>)) -> Result<u64> {
-    let mut frames = 0;
-    let mut stopped = false;
-    loop {
-        while let Some(mut batch) = queue.next_batch()? {
-            for frame in batch.frames() {
-                work(&frame);
-                frames += 1;
+        let mut rounds: Vec<Vec<Row>> = stages.iter().map(|_| Vec::new()).collect();
+        for round in 0..repeats {
+            for (stage, rows) in stages.iter().zip(&mut rounds) {
+                if bench.interrupted() {
+                    break;
+                }
+                let row = run(bench, *backend, *stage, rate, time);
+                let row = row.unwrap_or_else(|error| Row::failed(contestant.name(), rate, &error));
+                tell(format_args!("round {} of {repeats}, {}: {}", round + 1, stage.name(), one_line(&row)));
+                rows.push(Row { stage: Some(stage.name().to_owned()), ..row });
             }
         }
-        if !stopped && stop.load(Ordering::Acquire) {
-            queue.stop()?;
-            stopped = true;
-        }
-        if queue.wait(Duration::from_millis(20))? == Readiness::Ended {
-            return Ok(frames);
+        for (n, rows) in rounds.iter().enumerate() {
+            let Some(mut row) = medians(rows) else { continue };
+            let before = n.checked_sub(1).map(|before| &rounds[before.min(WORKER)][..]);
+            compare(&mut row, rows, before);
+            report.rows.push(row);
         }
     }
+    report
 }
 
-fn observer() -> Observer {
-    Observer { name: "bench".to_owned(), hostname: "bench".to_owned(), run: 1 }
+/// CPU nanoseconds a frame of each round.
+fn costs(rows: &[Row]) -> impl Iterator<Item = Option<f64>> {
+    rows.iter().map(|row| row.cpu_seconds_per_million.filter(|_| !row.interrupted).map(|cpu| cpu * 1e3))
 }
 
-/// Writes records into batches that go nowhere.
-struct Writer {
-    encoder: Encoder,
-    layers: Layers,
-    pool: Pool,
-    open: Option<OpenBatch>,
-    now: Instant,
-}
-
-impl Writer {
-    fn new() -> Self {
-        let mut encoder = Encoder::new(observer(), 0);
-        encoder.set_interfaces(&[Interface { name: "bench0".to_owned(), link_type: LinkType::ETHERNET }]);
-        Self { encoder, layers: Layers::default(), pool: Pool::new(2, 900_000), open: None, now: Instant::now() }
-    }
-
-    fn write(&mut self, frame: &Frame<'_>) {
-        if self.open.as_mut().and_then(OpenBatch::room).is_none() {
-            let full = self.open.take();
-            drop(full.and_then(|full| full.close(self.pool.home(), self.now)));
-            let buffer = self.pool.take().unwrap_or_default();
-            self.open = Some(OpenBatch::new(buffer, 0, self.encoder.next_sequence(), self.now));
+/// What a stage takes by itself: the median of the differences within each round. That it is no more than what these differ by is noise.
+fn compare(row: &mut Row, rows: &[Row], before: Option<&[Row]>) {
+    let Some(before) = before else {
+        row.stage_ns = row.cpu_seconds_per_million.map(|cpu| cpu * 1e3);
+        return;
+    };
+    let mut differences: Vec<f64> =
+        costs(rows).zip(costs(before)).filter_map(|(with, without)| Some(with? - without?)).collect();
+    differences.sort_by(f64::total_cmp);
+    if differences.len() < 2 {
+        if row.runs > 0 {
+            row.notes.push("what the stage takes by itself is not known from one round: --repeats".to_owned());
         }
-        let Some(open) = &mut self.open else { return };
-        let Some(room) = open.room() else { return };
-        let length = self.encoder.begin(room, frame).write(frame, &self.layers.headers(frame));
-        open.commit(length, frame.timestamp);
+        return;
     }
-}
-
-/// The whole worker with one sink, as `run` has it.
-fn run_worker<Q: RxQueue>(mut queue: Q, stop: &Arc<AtomicBool>, sink: SinkConfig) -> Result<u64> {
-    const BUFFERS: usize = 32;
-    let ledger = Ledger::new();
-    let counters = ledger.add_sink(&sink.to_string());
-    let workers = Workers { sensor: "bench".to_owned(), count: 1, buffers: BUFFERS };
-    let (senders, handle) = shipper::start(&sink, &workers, Arc::clone(&counters))?;
-    let lanes = senders.into_iter().map(|sender| Lane { sender, counters: Arc::clone(&counters) }).collect();
-    let account = ledger.add_queue("bench", 0);
-    let encoder = Encoder::new(observer(), 0);
-    let mut output = Output::new(encoder, Pool::new(BUFFERS, 900_000), lanes, account, 0, Duration::from_millis(200));
-    let control = Arc::new(Control::new(None));
-    let (watched, told) = (Arc::clone(stop), Arc::clone(&control));
-    let watch = thread::spawn(move || {
-        while !watched.load(Ordering::Acquire) {
-            thread::sleep(Duration::from_millis(20));
-        }
-        told.stop();
-    });
-    let result = worker::run(&mut queue, &mut Everything, &mut output, &control);
-    stop.store(true, Ordering::Release);
-    drop(output);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    handle.begin_drain(deadline);
-    handle.drain(deadline);
-    handle.join().map_err(|error| anyhow!("{error}"))?;
-    let _ = watch.join();
-    result?;
-    Ok(queue.stats()?.received)
+    // Of many rounds the middle half: one that something else disturbed says nothing.
+    let quarter = differences.len() / 4;
+    let spread = differences[differences.len() - 1 - quarter] - differences[quarter];
+    let middle = median(differences);
+    row.stage_spread_ns = Some(spread);
+    row.below_noise = Some(middle <= spread);
+    row.stage_ns = (middle > spread).then_some(middle);
 }
 
 /// One stage of one mechanism at one rate.
-pub(super) fn measure(
-    bench: &Bench<'_>,
-    backend: Backend,
-    stage: Stage,
-    rate: Option<f64>,
-    time: Duration,
-) -> Result<Measured> {
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let file: PathBuf = folder.path().join("records.ndjson");
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut reader = Reader { stage, stop: Arc::clone(&stop), file: &file, thread: None };
-    let end = &bench.lab.receiver;
-    end.inside(|| Queues::open_plain(backend, &end.interface, None).and_then(|queues| queues.give(&mut reader)))??;
-    let thread = reader.thread.take().context("a reader")?;
+fn run(bench: &Bench<'_>, backend: Backend, stage: Stage<'_>, rate: Option<f64>, time: Duration) -> Result<Row> {
+    let carriers = bench.lab.carriers()?;
     let log = Log::default();
-    let written = Arc::new(AtomicBool::new(false));
-    let tail = (stage == Stage::File).then(|| {
-        let (file, written, log) = (file.clone(), Arc::clone(&written), Arc::clone(&log));
-        thread::spawn(move || follow(&file, &written, &log))
+    // Outside of the receiver's namespace: there is no way from there to a broker.
+    let mut sink = None;
+    let mut work = |goal| -> Result<Way> {
+        let (started, lanes, account) = Sink::start(goal, &log)?;
+        sink = Some(started);
+        Ok(Way::Worker { lanes, account })
+    };
+    let way = match stage {
+        Stage::Ring => Way::Ring,
+        Stage::Dissect => Way::Dissect,
+        Stage::Encode => Way::Encode,
+        Stage::Worker => work(None)?,
+        Stage::Sink(goal) => work(Some(goal))?,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut reader = Reader { way: Some(way), stop: Arc::clone(&stop), thread: None };
+    let end = &bench.lab.receiver;
+    let opened = end.inside(|| {
+        let (queues, options) = Queues::open_plain(backend, &end.interface, None)?;
+        queues.give(&mut reader).map(|()| options)
     });
-    let sent = bench.send_logged(rate, time, &log);
+    let opened = opened.and_then(|opened| opened);
+    let sent = if opened.is_ok() { Some(send_logged(bench, rate, time, &log)) } else { None };
+    let interrupted = bench.interrupted();
     thread::sleep(Duration::from_millis(300));
     stop.store(true, Ordering::Release);
-    let read = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"));
-    written.store(true, Ordering::Release);
-    let arrived =
-        tail.map(|tail| tail.join().map_err(|_| anyhow!("a reader panicked; please report it"))).transpose()?;
-    let (sent, (frames, cpu)) = (sent?, read??);
-    let mut measured =
-        Measured { frames, sent: sent.sent, rate: sent.rate, cpu, arrived: frames, ..Measured::default() };
-    if let Some(arrived) = arrived {
-        let (numbers, doubled, latency) = arrived?;
-        (measured.arrived, measured.doubled) = (numbers, doubled);
-        let at = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
-        measured.latency_us = (!latency.is_empty()).then(|| [at(0.5), at(0.9), at(0.99), at(0.999), at(1.0)]);
-    }
-    Ok(measured)
-}
-
-/// The number of a frame as its record has it: the generator's addresses run through 2^16 ports and then go on by one. Looked for by words: to
-/// parse records as JSON takes longer than to make them, and would be measured as latency.
-fn number_of(record: &str) -> Option<u64> {
-    let source = &record[record.find("\"source\":{")?..];
-    let after = |words: &str, end: char| {
-        let value = &source[source.find(words)? + words.len()..];
-        value.find(end).map(|end| &value[..end])
+    // Its lanes close, without which no sink ends.
+    let read = reader.join();
+    let found = sink.map(Sink::finish).transpose();
+    bench.lab.kept_carriers(&carriers)?;
+    let options = opened?;
+    let ((frames, cpu), found) = (read?, found?.flatten());
+    let Some(sent) = sent.transpose()?.filter(|sent| sent.sent > 0) else { bail!("nothing was sent") };
+    let mut row = Row {
+        contestant: backend.name().to_owned(),
+        rate_wanted: rate,
+        rate: Some(sent.rate),
+        runs: 1,
+        interrupted,
+        sent: Some(sent.sent),
+        received: Some(frames),
+        cpu_seconds_per_million: (frames > 0).then(|| cpu.as_secs_f64() * 1e6 / frames as f64),
+        largest_burst: Some(sent.largest_burst),
+        behind_seconds: Some(sent.behind.as_secs_f64()),
+        options: Some(options),
+        ..Row::default()
     };
-    let address: std::net::Ipv4Addr = after("\"ip\":\"", '"')?.parse().ok()?;
-    let port: u64 = after("\"port\":", ',')?.trim_end_matches('}').parse().ok()?;
-    Some(u64::from(u32::from(address).checked_sub(super::run::FIRST_ADDRESS)?) << 16 | port)
+    if let Some(arrivals) = found.map(|tracker| tracker.arrivals()) {
+        (row.received, row.doubled) = (Some(arrivals.received), Some(arrivals.doubled));
+        row.set_latency(arrivals.latency);
+    }
+    row.set_missing(row.received.map(|received| sent.sent.saturating_sub(received)));
+    Ok(row)
 }
 
-/// Reads the records as they come to the file: different numbers, doubled ones, and the time from the generator to the line.
-fn follow(file: &Path, written: &AtomicBool, log: &Log) -> Result<(u64, u64, Histogram<u64>)> {
-    let mut latency = Histogram::<u64>::new_with_max(600_000_000_000, 3)?;
-    let (mut numbers, mut doubled) = (BTreeSet::new(), 0);
-    let mut line = String::new();
-    let mut lines: Option<BufReader<fs::File>> = None;
-    loop {
-        let over = written.load(Ordering::Acquire);
-        let Some(reader) = &mut lines else {
-            lines = fs::File::open(file).ok().map(BufReader::new);
-            if lines.is_none() {
-                if over {
-                    bail!("the sink made no file");
-                }
-                thread::sleep(Duration::from_millis(1));
-            }
-            continue;
+/// The generator, with the numbers of the frames in their addresses, and a log of when they were written.
+fn send_logged(bench: &Bench<'_>, rate: Option<f64>, time: Duration, log: &Log) -> Result<pktgen::Report> {
+    let source = Endpoints { first: Ipv4Addr::from(FIRST_ADDRESS).into(), addresses: 1 << 24, port: 0, ports: 1 << 16 };
+    let source = Logged { source: bench.source(source)?, log: Arc::clone(log), last: 0 };
+    bench.send_from(source, rate, Some(time), bench.stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounds(nanos: &[f64]) -> Vec<Row> {
+        let row = |ns: &f64| Row { runs: 1, cpu_seconds_per_million: Some(ns / 1e3), ..Row::default() };
+        nanos.iter().map(row).collect()
+    }
+
+    #[test]
+    fn a_stage_is_compared_within_its_round_and_noise_is_no_figure() {
+        let own = |with: &[f64], without: &[f64]| {
+            let mut row = medians(&rounds(with)).unwrap();
+            compare(&mut row, &rounds(with), Some(&rounds(without)));
+            (row.stage_ns.map(f64::round), row.stage_spread_ns.map(f64::round), row.below_noise)
         };
-        if reader.read_line(&mut line)? == 0 {
-            if over {
-                return Ok((numbers.len() as u64, doubled, latency));
-            }
-            thread::sleep(Duration::from_millis(1));
-            continue;
-        }
-        if !line.ends_with('\n') {
-            continue; // the rest of the line is still to come
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-        let number = number_of(&line);
-        line.clear();
-        if let Some(number) = number {
-            if !numbers.insert(number) {
-                doubled += 1;
-            }
-            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            let batch = log.partition_point(|(first, _)| *first <= number);
-            if let Some((_, sent)) = batch.checked_sub(1).and_then(|batch| log.get(batch)) {
-                latency.saturating_record(now.saturating_sub(*sent).max(1));
-            }
-        }
+        // A busy round hits both.
+        assert_eq!(own(&[150.0, 90.0, 92.0], &[100.0, 41.0, 42.0]), (Some(50.0), Some(1.0), Some(false)));
+        assert_eq!(own(&[40.0, 45.0, 43.0], &[42.0, 41.0, 44.0]), (None, Some(6.0), Some(true)));
+        assert_eq!(own(&[40.0], &[42.0]), (None, None, None));
+        let one_disturbed = [50.0, 51.0, 52.0, 50.0, 500.0];
+        assert_eq!(own(&one_disturbed, &[40.0; 5]), (Some(11.0), Some(2.0), Some(false)));
     }
 }
