@@ -135,6 +135,14 @@ fn namespaces(processes: &[u32]) -> BTreeSet<PathBuf> {
     processes.iter().filter_map(|pid| fs::read_link(format!("/proc/{pid}/ns/net")).ok()).collect()
 }
 
+/// A program that does this.
+fn script(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("script");
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
 /// Starts a measurement whose processes, namespaces and temporary files can be found.
 fn start_marked(marker: &str, folder: &Path, arguments: &[&str]) -> Running {
     let mut command = ringtap();
@@ -178,15 +186,15 @@ fn own_namespace() -> PathBuf {
 
 #[test]
 fn a_measurement_that_is_killed_leaves_no_program_and_no_namespace() {
-    // tshark has a child that captures.
-    for program in ["tcpdump", "tshark"] {
-        let folder = tempfile::tempdir().unwrap();
-        let marker = format!("killed-{program}-{}", std::process::id());
+    let folder = tempfile::tempdir().unwrap();
+    // One that nothing ends: tcpdump and others end with the interface, which goes with our namespace. tshark has a child that captures.
+    let stays = format!("stays={} {{iface}} {{file}}", script(folder.path(), "exec sleep 1000").display());
+    for (program, processes) in [(stays.as_str(), 2), ("tshark", 3)] {
+        let marker = format!("killed-{processes}-{}", std::process::id());
         let arguments = ["drop-rate", "--rates", "1000", "--time", "1s", "--repeats", "50", "--backend", "packet"];
         let running = start_marked(&marker, folder.path(), &[&arguments[..], &["--program", program]].concat());
         running.wait_for("run 1 of 50: packet");
-        let expected = if program == "tshark" { 3 } else { 2 };
-        running.wait_until("the program", || marked(&marker).len() >= expected);
+        running.wait_until("the program", || marked(&marker).len() >= processes);
         let inside = namespaces(&marked(&marker));
         assert_eq!(inside.len(), 2, "ours, and that of the receiver");
         running.signal("KILL");
