@@ -368,3 +368,16 @@ fn nothing_received_is_a_failure_with_a_reason() {
         "{error}"
     );
 }
+
+#[test]
+fn a_link_that_goes_down_between_two_machines_is_told() {
+    let lan = Lan::silent();
+    let receiver = start(Some(&lan.sensor), &["bench", "expect", "-i", "tap0"]);
+    receiver.wait_for("receiving on tap0");
+    lan.station.ip("link set far0 down");
+    lan.station.ip("link set far0 up");
+    wait_for_carrier(&lan.station, "far0");
+    start(Some(&lan.station), &["gen", "-i", "far0", "--stream", "1", "-n", "100"]).finish().expect(0);
+    let done = receiver.finish().expect(1);
+    assert!(done.text().contains("the link of tap0 went down"), "{}", done.text());
+}

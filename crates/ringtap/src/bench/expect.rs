@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use capture::{CaptureError, Count, RxQueue};
+use netdev::interfaces;
 use pktgen::{Arrivals, Doubt, Progress, Received, Tracker, receive_until};
 
 use super::args::Measure;
@@ -43,7 +44,13 @@ impl Take for Readers {
         let tracker = Tracker::of(self.only.iter().copied());
         let read = move || {
             crate::session::pin_to(number);
+            let mut looked: Option<Instant> = None;
             receive_until(&mut queue, tracker, &stop, &[], |tracker| {
+                // A mechanism that wakes up for every few frames shall not pay for this each time.
+                if looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+                    return;
+                }
+                looked = Some(Instant::now());
                 let seen = Sight { streams: tracker.progress().collect(), frames: tracker.seen() };
                 *sight.lock().unwrap_or_else(PoisonError::into_inner) = seen;
             })
@@ -68,6 +75,8 @@ impl Readers {
     }
 }
 
+/// How often threads tell what they have seen.
+const LOOK: Duration = Duration::from_millis(10);
 /// So long nothing more of the streams has to come after their ends: they may have been told early, or by somebody else.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -105,8 +114,15 @@ pub(crate) fn expect(measure: &Measure, stop: &AtomicBool) -> Result<(), Failure
             "receiving on {interface} by {}{of}; now start there: ringtap gen --stream {stream} ...",
             backend.name()
         ));
-        let row = wanted.receive(readers).map_err(Failure::Running)?;
-        let row = Row { options: Some(options), ..row };
+        // A port of a mechanism's own has no carrier.
+        let carrier = || interfaces::carrier_changes(interface).ok().flatten();
+        let before = carrier();
+        let mut row = wanted.receive(readers).map_err(Failure::Running)?;
+        row.options = Some(options);
+        if carrier() != before {
+            let error = anyhow!("the link of {interface} went down during the run: look at cable and switch");
+            row = Row::failed(backend.name(), None, &error);
+        }
         if repeats.get() > 1 {
             tell(super::run::one_line(&row));
         }

@@ -229,11 +229,16 @@ impl Drop for Running {
 /// The numbers in a capture file; one that is not whole at its end, as of a program that was ended, counts as far as it goes.
 fn read(file: &Path) -> Result<Tracker> {
     let mut tracker = Tracker::of([STREAM]);
+    let tick = tick(file)?;
     let mut queue = FileQueue::open([file], FileOptions::default())?;
     loop {
         match queue.next_batch() {
             Ok(Some(mut batch)) => {
-                batch.frames().for_each(|frame| tracker.see(frame.data, frame.timestamp.as_nanos()));
+                // Seen within that tick of the file's clock, and surely not before it was sent.
+                batch.frames().for_each(|frame| match frame.timestamp.as_nanos() {
+                    0 => tracker.see(frame.data, 0),
+                    nanos => tracker.see(frame.data, nanos + tick),
+                });
                 continue;
             }
             Ok(None) => {}
@@ -244,6 +249,16 @@ fn read(file: &Path) -> Result<Tracker> {
             return Ok(tracker);
         }
     }
+}
+
+/// Nanoseconds by which the times in a capture file are cut short: pcap has a magic number for microseconds.
+fn tick(file: &Path) -> Result<u64> {
+    const MICROSECONDS: u32 = 0xa1b2_c3d4;
+    let mut magic = [0; 4];
+    // A file without a header is told by who reads it.
+    let whole = fs::File::open(file)?.read_exact(&mut magic).is_ok();
+    let magic = u32::from_ne_bytes(magic);
+    Ok(if whole && [magic, magic.swap_bytes()].contains(&MICROSECONDS) { 999 } else { 0 })
 }
 
 /// Octets of the header of a pcap file.
@@ -283,6 +298,7 @@ fn cpu_of_process(pid: u32, fields: &[&str]) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::bench::lab::End;
+    use pktgen::{Stamp, StampKind};
 
     fn lab() -> Lab {
         Lab { sender: End::of_this_namespace("lo"), receiver: End::of_this_namespace("lo") }
@@ -317,6 +333,28 @@ mod tests {
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
         let error = start(&shell("sleep 60", Some("never")), &lab(), None, &stop).err().unwrap().to_string();
         assert_eq!(error, "interrupted");
+    }
+
+    /// Seen 300 ns after it was sent, in the same microsecond.
+    #[test]
+    fn a_clock_of_microseconds_is_not_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let stamp = Stamp { kind: StampKind::Data, stream: STREAM, number: 0, nanos: 7_000_001_500 };
+        // Ethernet, IPv4 and UDP, and behind them the stamp.
+        let mut frame = [0u8; 60];
+        frame[12..15].copy_from_slice(&[8, 0, 0x45]);
+        frame[16..18].copy_from_slice(&46u16.to_be_bytes());
+        frame[23] = 17;
+        frame[42..].copy_from_slice(&stamp.to_octets());
+        for (magic, fraction) in [(0xa1b2_c3d4_u32, 1_u32), (0xa1b2_3c4d, 1800)] {
+            let words = [magic, 0x0004_0002, 0, 0, 65_535, 1, 7, fraction, 60, 60];
+            let mut octets: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            octets.extend(frame);
+            let file = folder.path().join("capture");
+            fs::write(&file, octets).unwrap();
+            let arrivals = read(&file).unwrap().arrivals();
+            assert_eq!((arrivals.received, arrivals.latency.unwrap().ahead), (1, 0), "{magic:x}");
+        }
     }
 
     #[test]
