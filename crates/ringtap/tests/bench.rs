@@ -107,6 +107,23 @@ fn time_and_highest_rate_are_found() {
 }
 
 #[test]
+fn who_ends_early_was_not_fast() {
+    let folder = tempfile::tempdir().unwrap();
+    let real = String::from_utf8(other("sh", &["-c", "command -v tcpdump"])).unwrap();
+    let early = script(folder.path(), &format!("exec {} \"$@\" -c 10", real.trim()));
+    fs::rename(early, folder.path().join("tcpdump")).unwrap();
+    let json = folder.path().join("report.json");
+    let mut command = ringtap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    command.args(["bench", "elapsed", "--packets", "1000", "--repeats", "1", "--backend", "packet", "--program"]);
+    command.args(["tcpdump", "--json", json.to_str().unwrap()]).stdin(Stdio::null()).env("PATH", path);
+    start_command(None, command).finish().expect(0);
+    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let row = &report["rows"][1];
+    assert_eq!((&row["seconds"], &row["error"]), (&Value::Null, &"it ended after 10 frames of 1000".into()), "{row}");
+}
+
+#[test]
 fn two_ends_find_each_other() {
     let lan = Lan::silent();
     let receiver = start(Some(&lan.sensor), &["bench", "expect", "-i", "tap0", "--streams", "2", "--summary", "json"]);

@@ -176,16 +176,16 @@ impl OursRunning {
         Ok(Self { stop, threads, options, count })
     }
 
-    fn finish(self) -> Result<Capture> {
+    fn finish(mut self) -> Result<Capture> {
         self.stop.store(true, Ordering::Release);
         let mut capture = Capture {
             tracker: Tracker::of([STREAM]),
             dropped_said: Some(0),
             cpu: Some(Duration::ZERO),
             reached: None,
-            options: self.options,
+            options: std::mem::take(&mut self.options),
         };
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
             capture.tracker.merge(received.tracker);
             let said = received.stats.ring_dropped + received.stats.nic_dropped;
@@ -197,5 +197,12 @@ impl OursRunning {
             capture.reached = received.reached.filter(|_| self.count.is_some());
         }
         Ok(capture)
+    }
+}
+
+impl Drop for OursRunning {
+    /// Whoever is not waited for ends all the same.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
     }
 }

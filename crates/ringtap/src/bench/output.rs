@@ -22,7 +22,7 @@ pub(crate) struct Files {
 enum Output {
     /// Made beside the file, whose name it gets when it is whole: until then the file stays what it was.
     Beside { new: NamedTempFile, path: PathBuf },
-    /// No regular file: a pipe, a terminal.
+    /// No regular file, or one that is open already, as /dev/stdout may be: what is there stays.
     Open(File, PathBuf),
 }
 
@@ -50,11 +50,14 @@ impl Files {
 
 impl Output {
     fn prepare(path: &Path) -> Result<Self> {
+        let device = path.starts_with("/dev") || path.starts_with("/proc");
         // What a link points to is replaced, and not the link.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mode = match fs::metadata(&path) {
             Ok(found) if found.is_dir() => bail!("it is a folder"),
-            Ok(found) if !found.is_file() => return Ok(Self::Open(File::options().write(true).open(&path)?, path)),
+            Ok(found) if device || !found.is_file() => {
+                return Ok(Self::Open(File::options().append(true).open(&path)?, path));
+            }
             Ok(found) => {
                 // Who may not write to a file shall not replace it either.
                 File::options().write(true).open(&path)?;
@@ -119,5 +122,9 @@ mod tests {
         let same = folder.path().join("x");
         assert!(prepare(&same, Some(&same)).is_err());
         assert!(matches!(Output::prepare(Path::new("/dev/null")), Ok(Output::Open(..))));
+        // Standard output that goes to a file.
+        let file = File::create(folder.path().join("table")).unwrap();
+        let open = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)));
+        assert!(matches!(Output::prepare(&open), Ok(Output::Open(..))));
     }
 }

@@ -112,7 +112,7 @@ impl Bench<'_> {
         let mut running = contestant.start(self.lab, Some(count), self.stop)?;
         let enough = AtomicBool::new(false);
         let start = Instant::now();
-        let (sent, mut reached) = thread::scope(|scope| -> Result<(pktgen::Report, Option<Instant>)> {
+        let (sent, reached) = thread::scope(|scope| -> Result<(pktgen::Report, Option<Instant>)> {
             let sending = scope.spawn(|| self.send(None, None, &enough));
             let mut reached = None;
             while !sending.is_finished() && start.elapsed() < PATIENCE && !self.interrupted() {
@@ -128,19 +128,23 @@ impl Bench<'_> {
         if self.interrupted() && reached.is_none() {
             bail!("interrupted");
         }
-        let mut options = None;
-        if let Running::Ours(_) = running {
-            let capture = running.finish(self.stop)?;
-            (reached, options) = (capture.reached.or(reached), Some(capture.options));
+        let mut captured = None;
+        if reached.is_some() || matches!(running, Running::Ours(_)) {
+            captured = Some(running.finish(self.stop)?);
         }
         self.lab.kept_carriers(&carriers)?;
-        let reached = reached.with_context(|| format!("{count} frames were not reached"))?;
+        let reached = captured.as_ref().and_then(|capture| capture.reached).or(reached);
+        let (reached, capture) = reached.zip(captured).with_context(|| format!("{count} frames were not reached"))?;
+        let frames = capture.tracker.seen() + capture.tracker.arrivals().other;
+        if frames < count {
+            bail!("it ended after {frames} frames of {count}");
+        }
         let began = sent.began.context("nothing was sent")?;
         Ok(Row {
             contestant: contestant.name().to_owned(),
             seconds: Some(reached.saturating_duration_since(began).as_secs_f64()),
             runs: 1,
-            options,
+            options: Some(capture.options),
             ..Row::default()
         })
     }
