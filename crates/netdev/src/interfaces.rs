@@ -12,6 +12,7 @@ use capture::{CaptureError, LinkType};
 use crate::device::{Device, control_socket, link_type_of};
 use crate::ethtool::{self, shown};
 use crate::sys::control;
+use crate::sys::netlink::Netlink;
 
 /// One interface. What the kernel or the driver does not tell is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,17 @@ pub fn rss_queues(name: &str) -> Result<u32, CaptureError> {
 /// [`CaptureError::NoSuchInterface`], and [`CaptureError::Unsupported`] if nothing here can read them there.
 pub fn link_type(name: &str) -> Result<LinkType, CaptureError> {
     Ok(Device::find(name)?.link_type)
+}
+
+/// How often an interface has got or lost its carrier since it was made: two looks that differ have something between them. `None` if the
+/// kernel does not tell.
+///
+/// # Errors
+/// [`CaptureError::NoSuchInterface`], [`CaptureError::System`].
+pub fn carrier_changes(name: &str) -> Result<Option<u32>, CaptureError> {
+    let index = Device::find(name)?.index;
+    let changes = Netlink::open().and_then(|netlink| netlink.carrier_changes(index));
+    changes.map_err(|e| CaptureError::system("asking for the carrier of an interface", e))
 }
 
 /// The number of queues to open if the user names none: one for each receive queue, at most one for each core.
@@ -191,5 +203,25 @@ mod tests {
     fn a_missing_interface_is_named() {
         assert!(link_type("no-such-if").unwrap_err().to_string().contains("\"no-such-if\" does not exist"));
         assert!(rss_queues("no-such-if").unwrap_err().to_string().contains("\"no-such-if\" does not exist"));
+    }
+
+    #[test]
+    fn a_link_that_goes_down_and_comes_back_is_noticed() {
+        let namespace = crate::Namespace::new().unwrap();
+        let ip = |line: &str| {
+            let mut command = std::process::Command::new("ip");
+            command.args(line.split(' '));
+            namespace.run_inside(&mut command);
+            assert!(command.status().unwrap().success(), "ip {line}");
+        };
+        ip("link add va up type veth peer name vb");
+        ip("link set vb up");
+        let changes = || namespace.enter(|| carrier_changes("va")).unwrap().unwrap().unwrap();
+        let before = changes();
+        ip("link set vb down");
+        ip("link set vb up");
+        assert!(changes() > before);
+        let missing = namespace.enter(|| carrier_changes("no-such-if")).unwrap();
+        assert!(matches!(missing, Err(CaptureError::NoSuchInterface { .. })));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use capture::TxQueue;
 
-use crate::pace::{Pace, Pacing, sleep_until};
+use crate::pace::{FORGIVEN, Pace, Pacing, sleep_until};
 use crate::{GenError, Source, Stamp, StampKind};
 
 /// When to end; without any limit when told to.
@@ -30,6 +30,8 @@ pub struct Report {
     pub unknown: u64,
     /// Octets of all frames that were filled, those refused included, without frame check sequences.
     pub octets: u64,
+    /// When the first frames were handed over: just before.
+    pub began: Option<Instant>,
     /// From the first frame to the last.
     pub elapsed: Duration,
     /// Frames a second: those after the first in the time since the first.
@@ -70,12 +72,21 @@ pub fn generate<T: TxQueue>(
     let count = limits.count.unwrap_or(u64::MAX);
     let mut report = Report::default();
     let (mut filled, mut over) = (0, false);
+    // The time of a source that has its own is shifted, too, when frames cannot leave in time.
+    let (mut source_start, mut shifted) = (start, Duration::ZERO);
     let (mut now, mut last, mut next_progress) = (start, start, start + TICK);
     while filled < count && !over && !stop.load(Ordering::Relaxed) && ends.is_none_or(|ends| now < ends) {
-        let own_time = source.due().map(|due| start + due);
+        let own_time = source.due().map(|due| source_start + due);
         let due = match own_time {
             Some(at) if at > now => 0,
-            Some(_) => 1,
+            Some(at) => {
+                let late = now - at;
+                if late > FORGIVEN {
+                    source_start += late;
+                    shifted += late;
+                }
+                pace.burst
+            }
             None => pacing.due(now),
         };
         if due == 0 {
@@ -87,6 +98,9 @@ pub fn generate<T: TxQueue>(
             let mut number = filled;
             let mut octets = 0;
             let frames = tx.fill(most, |slot| {
+                if own_time.is_some() && source.due().is_some_and(|due| source_start + due > now) {
+                    return 0;
+                }
                 let stamp = stream.map(|stream| Stamp { kind: StampKind::Data, stream, number, nanos });
                 let length = source.write(slot, stamp);
                 over = length == 0;
@@ -94,6 +108,7 @@ pub fn generate<T: TxQueue>(
                 octets += length as u64;
                 length
             })?;
+            report.began = report.began.or_else(|| (frames > 0).then(Instant::now));
             tx.flush()?;
             if frames == 0 && !over {
                 tx.wait(TICK)?;
@@ -122,7 +137,7 @@ pub fn generate<T: TxQueue>(
     report.elapsed = end.saturating_duration_since(start);
     // Of those that left.
     report.rate = (report.sent + report.unknown).saturating_sub(1) as f64 / report.elapsed.as_secs_f64().max(1e-9);
-    report.behind = pacing.forgiven();
+    report.behind = pacing.forgiven() + shifted;
     Ok(report)
 }
 
@@ -150,11 +165,12 @@ pub fn send_end<T: TxQueue>(
 mod tests {
     use super::*;
     use crate::source::tests::addresses;
-    use crate::{Kind, Tracker, Uniform};
+    use crate::{Kind, Replay, Tracker, Uniform};
     use capture::{CaptureError, TxStats};
 
-    /// Keeps what is sent; has room for `room` frames until `wait` is called.
+    /// Keeps what is sent; has room for `room` frames until `flush` is called, of which the first takes as long as `slow` says.
     struct Memory {
+        slow: Duration,
         frames: Vec<Vec<u8>>,
         room: usize,
         free: usize,
@@ -175,6 +191,7 @@ mod tests {
         }
 
         fn flush(&mut self) -> Result<(), CaptureError> {
+            std::thread::sleep(std::mem::take(&mut self.slow));
             self.flushes.push(self.frames.len());
             self.free = self.room;
             Ok(())
@@ -199,7 +216,7 @@ mod tests {
     }
 
     fn memory() -> Memory {
-        Memory { frames: Vec::new(), room: 32, free: 32, flushes: Vec::new() }
+        Memory { slow: Duration::ZERO, frames: Vec::new(), room: 32, free: 32, flushes: Vec::new() }
     }
 
     #[test]
@@ -208,8 +225,10 @@ mod tests {
         let mut source = Uniform::new(addresses(), Kind::Udp, None, 60, true).unwrap();
         let limits = Limits { count: Some(1000), duration: None };
         let stop = AtomicBool::new(false);
+        let before = Instant::now();
         let report = generate(&mut tx, &mut source, Pace::default(), limits, Some(3), &stop, |_| {}).unwrap();
         assert_eq!((report.sent, report.octets), (1000, 60_000));
+        assert!(report.began.is_some_and(|began| began >= before), "{report:?}");
         send_end(&mut tx, &mut source, 3, &report).unwrap();
         let mut tracker = Tracker::default();
         tx.frames.iter().for_each(|frame| tracker.see(frame, 0));
@@ -226,6 +245,24 @@ mod tests {
         let report = generate(&mut tx, &mut source, pace, limits, None, &AtomicBool::new(false), |_| {}).unwrap();
         assert_eq!(report.sent, 400);
         assert!((report.rate - 2000.0).abs() < 100.0 || report.behind > Duration::ZERO, "{report:?}");
+    }
+
+    #[test]
+    fn frames_of_a_capture_file_that_are_due_leave_together_and_what_is_late_is_told() {
+        let frame: &[u8] = &[0; 60];
+        let frames = |step: u64| (0..100).map(move |n| (frame, Duration::from_millis(n * step)));
+        let go = |mut tx: Memory, step: u64| {
+            let mut source = Replay::new(frames(step), 1, Some(1.0), "x").unwrap();
+            let stop = AtomicBool::new(false);
+            let report =
+                generate(&mut tx, &mut source, Pace::default(), Limits::default(), None, &stop, |_| {}).unwrap();
+            assert_eq!((report.sent, tx.frames.len()), (100, 100));
+            (report, tx.flushes.len())
+        };
+        let (report, flushes) = go(memory(), 0);
+        assert_eq!((report.largest_burst, flushes), (32, 4), "all were due at once, and there was room for 32");
+        let slow = Memory { slow: Duration::from_millis(150), ..memory() };
+        assert!(go(slow, 0).0.behind > Duration::from_millis(100));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use capture::{CaptureError, QueueStats, Readiness, RxBatch, RxQueue};
+use capture::{CaptureError, Frame, QueueStats, Readiness, RxBatch, RxQueue};
 use rustix::thread::ClockId;
 use rustix::time::clock_gettime;
 
@@ -29,13 +29,64 @@ pub struct Received {
 /// The longest sleep, after which `stop` is looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Reads a queue until `stop` is set, then to its end. `marks`, in ascending order, are numbers of frames whose times are wanted: with marks
-/// it ends by itself when the last is reached.
+/// What is done with the frames of a queue.
+pub trait Work {
+    /// A frame came.
+    fn frame(&mut self, frame: &Frame<'_>);
+
+    /// There is nothing more for the moment, or frames have come without a pause for 20 ms. Says whether it has had enough.
+    fn pause(&mut self) -> bool {
+        false
+    }
+}
+
+impl<F: FnMut(&Frame<'_>)> Work for F {
+    #[inline]
+    fn frame(&mut self, frame: &Frame<'_>) {
+        self(frame);
+    }
+}
+
+/// Reads a queue until `stop` is set or the work has had enough, then to its end.
 ///
 /// # Errors
 /// What the queue says when it cannot go on.
-pub fn receive<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, marks: &[u64]) -> Result<Received, CaptureError> {
-    receive_until(queue, stop, marks, |_| {})
+pub fn read<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, work: &mut impl Work) -> Result<(), CaptureError> {
+    let mut stopped = false;
+    loop {
+        let begin = Instant::now();
+        while let Some(mut batch) = queue.next_batch()? {
+            for frame in batch.frames() {
+                work.frame(&frame);
+            }
+            // A ring that fills faster than it is read is never found empty.
+            if begin.elapsed() >= TICK {
+                break;
+            }
+        }
+        let enough = work.pause();
+        if !stopped && (enough || stop.load(Ordering::Acquire)) {
+            queue.stop()?;
+            stopped = true;
+        }
+        if queue.wait(TICK)? == Readiness::Ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads a queue until `stop` is set, then to its end, and accounts for what arrived in `tracker`. `marks`, in ascending order, are numbers of
+/// frames whose times are wanted: with marks it ends by itself when the last is reached.
+///
+/// # Errors
+/// What the queue says when it cannot go on.
+pub fn receive<Q: RxQueue>(
+    queue: &mut Q,
+    tracker: Tracker,
+    stop: &AtomicBool,
+    marks: &[u64],
+) -> Result<Received, CaptureError> {
+    receive_until(queue, tracker, stop, marks, |_| {})
 }
 
 /// The same; `look` is shown what has arrived, some fifty times a second, so that it can decide to set `stop`.
@@ -44,45 +95,51 @@ pub fn receive<Q: RxQueue>(queue: &mut Q, stop: &AtomicBool, marks: &[u64]) -> R
 /// What the queue says when it cannot go on.
 pub fn receive_until<Q: RxQueue>(
     queue: &mut Q,
+    tracker: Tracker,
     stop: &AtomicBool,
     marks: &[u64],
-    mut look: impl FnMut(&Tracker),
+    look: impl FnMut(&Tracker),
 ) -> Result<Received, CaptureError> {
     let cpu = thread_time();
-    let mut tracker = Tracker::default();
-    let mut frames = 0u64;
-    let mut reached = Vec::with_capacity(marks.len());
-    let mut wanted = marks.iter().copied();
-    let mut mark = wanted.next();
-    let mut first: Option<Instant> = None;
-    let mut stopped = false;
-    let mut last = None;
-    loop {
-        while let Some(mut batch) = queue.next_batch()? {
-            let start = *first.get_or_insert_with(Instant::now);
-            for frame in batch.frames() {
-                tracker.see(frame.data, frame.timestamp.as_nanos());
-                frames += 1;
-                if mark == Some(frames) {
-                    let now = Instant::now();
-                    reached.push((frames, now - start));
-                    last = Some(now);
-                    mark = wanted.next();
-                }
-            }
+    let reached = Vec::with_capacity(marks.len());
+    let mut account = Account { tracker, frames: 0, first: None, marks, reached, last: None, look };
+    read(queue, stop, &mut account)?;
+    let cpu = thread_time().saturating_sub(cpu);
+    let Account { tracker, frames, reached: marks, last: reached, .. } = account;
+    Ok(Received { tracker, stats: queue.stats()?, cpu, marks, reached, frames })
+}
+
+struct Account<'m, L> {
+    tracker: Tracker,
+    frames: u64,
+    first: Option<Instant>,
+    /// Those still to come.
+    marks: &'m [u64],
+    reached: Vec<(u64, Duration)>,
+    last: Option<Instant>,
+    look: L,
+}
+
+impl<L: FnMut(&Tracker)> Work for Account<'_, L> {
+    #[inline]
+    fn frame(&mut self, frame: &Frame<'_>) {
+        self.tracker.see(frame.data, frame.timestamp.as_nanos());
+        self.frames += 1;
+        if self.frames == 1 {
+            self.first = Some(Instant::now());
         }
-        look(&tracker);
-        let done = !marks.is_empty() && mark.is_none();
-        if !stopped && (done || stop.load(Ordering::Acquire)) {
-            queue.stop()?;
-            stopped = true;
-        }
-        if queue.wait(TICK)? == Readiness::Ended {
-            break;
+        let [mark, rest @ ..] = self.marks else { return };
+        if *mark == self.frames {
+            let now = Instant::now();
+            self.reached.push((self.frames, now - self.first.unwrap_or(now)));
+            (self.last, self.marks) = (Some(now), rest);
         }
     }
-    let stats = queue.stats()?;
-    Ok(Received { tracker, stats, cpu: thread_time().saturating_sub(cpu), marks: reached, reached: last, frames })
+
+    fn pause(&mut self) -> bool {
+        (self.look)(&self.tracker);
+        !self.reached.is_empty() && self.marks.is_empty()
+    }
 }
 
 /// CPU time that the calling thread has used: user and system.
@@ -136,12 +193,31 @@ mod tests {
         });
         let inner = MemoryQueue::new(frames.collect(), &[7, 64, 1000]);
         let mut queue = FaultQueue::new(inner, FaultPlan { drop_every: 1000, ..FaultPlan::default() });
-        let mut received = receive(&mut queue, &AtomicBool::new(false), &[]).unwrap();
+        let mut received = receive(&mut queue, Tracker::default(), &AtomicBool::new(false), &[]).unwrap();
         received.tracker.expect(0, 100_000, 0);
         let arrivals = received.tracker.arrivals();
         assert_eq!((arrivals.received, arrivals.missing, arrivals.doubled), (99_900, Some(100), 0));
         assert_eq!(received.stats.ring_dropped, Count::Exact(100));
         assert_eq!(received.frames, 99_900);
+    }
+
+    #[test]
+    fn frames_without_a_pause_do_not_keep_it_from_looking_up() {
+        struct Slow(u32);
+        impl Work for Slow {
+            fn frame(&mut self, _: &Frame<'_>) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+
+            fn pause(&mut self) -> bool {
+                self.0 += 1;
+                false
+            }
+        }
+        let mut queue = MemoryQueue::new(vec![OwnedFrame::ethernet(vec![0; 60]); 200], &[1]);
+        let mut work = Slow(0);
+        read(&mut queue, &AtomicBool::new(false), &mut work).unwrap();
+        assert!(work.0 >= 5, "{} times in 200 ms", work.0);
     }
 
     #[test]
@@ -164,7 +240,7 @@ mod tests {
     fn times_are_taken_at_the_marks() {
         let frames = vec![OwnedFrame::ethernet(vec![0; 60]); 5000];
         let mut queue = MemoryQueue::new(frames, &[100]);
-        let received = receive(&mut queue, &AtomicBool::new(false), &[1, 1000, 4000]).unwrap();
+        let received = receive(&mut queue, Tracker::default(), &AtomicBool::new(false), &[1, 1000, 4000]).unwrap();
         assert!(received.marks.iter().map(|(mark, _)| *mark).eq([1, 1000, 4000]));
         assert!(received.marks.is_sorted_by_key(|(_, time)| *time));
         assert_eq!(received.tracker.arrivals().other, received.frames);

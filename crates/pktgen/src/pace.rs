@@ -21,7 +21,7 @@ impl Default for Pace {
 }
 
 /// What was late by more than this is not made up for: what follows would be a burst.
-const FORGIVEN: Duration = Duration::from_millis(100);
+pub(crate) const FORGIVEN: Duration = Duration::from_millis(100);
 /// The last part of a wait is spent turning: a sleep ends late by as much (timer slack of 50 us, and the way back to the core).
 const SPIN: Duration = Duration::from_micros(100);
 

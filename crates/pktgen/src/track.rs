@@ -3,31 +3,31 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
+use crate::latency::{Latencies, Quantiles};
 use crate::{Stamp, StampKind};
 
 /// Numbers of a chunk, a bit each.
 const CHUNK: u64 = 1 << 16;
 /// Numbers from here on are not believed: a damaged frame must not take all the memory. An hour at 14.88 M frames a second is below it.
 const MOST: u64 = 1 << 36;
-/// The longest latency that is told apart, nanoseconds.
-const LONGEST: u64 = 60_000_000_000;
-
 /// Chunks of all streams together: 512 MiB of them. What would take more is not believed.
 const BUDGET: u32 = 1 << 16;
+/// Different ends of a stream that are remembered. A sender tells one.
+const ENDS: usize = 8;
 
-/// Sees frames, and accounts for the stamped ones. Memory: a bit for each number in chunks of 8 KiB, at most 512 MiB, and 30 kB for the
+/// Sees frames, and accounts for the stamped ones. Memory: a bit for each number in chunks of 8 KiB, at most 512 MiB, and 200 kB for the
 /// latencies.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tracker {
     streams: BTreeMap<u16, Stream>,
-    /// Frames of other streams are others.
-    only: Option<u16>,
-    /// Chunks that may still be made.
-    budget: u32,
+    /// Frames of other streams are others; without any, those of all are taken.
+    only: Vec<u16>,
+    /// Chunks that were made.
+    chunks: u32,
     other: u64,
-    latency: Histogram<u64>,
+    latencies: Latencies,
+    /// When the first and the last stamped frame were seen, nanoseconds since 1970.
+    seen: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -40,9 +40,44 @@ struct Stream {
     reordered: u64,
     /// One above the highest number seen.
     next: u64,
-    expected: Option<u64>,
-    /// Of the expected ones: those that the sender's interface refused.
-    refused: u64,
+    /// How many frames there were, and how many of them the sender's interface refused, as different frames said that told the end.
+    ends: Vec<(u64, u64)>,
+    /// The same, as the sender on this machine says.
+    told: Option<(u64, u64)>,
+}
+
+/// How far a stream is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// One above the highest number seen.
+    pub next: u64,
+    /// How many frames there were, as its ends say.
+    pub ends: Vec<u64>,
+}
+
+impl Progress {
+    /// Whether an end was seen that no frame contradicts.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ends.iter().any(|&frames| frames >= self.next)
+    }
+
+    /// Of another queue as well.
+    pub fn merge(&mut self, other: &Self) {
+        self.next = self.next.max(other.next);
+        self.ends.extend(&other.ends);
+    }
+}
+
+/// An end that is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Doubt {
+    /// Which stream's.
+    pub stream: u16,
+    /// How many frames it says that there were.
+    pub said: u64,
+    /// The number of a frame that came all the same; `None` if another end says another number, and both may be right.
+    pub came: Option<u64>,
 }
 
 type Bits = [u64; CHUNK as usize / 64];
@@ -62,23 +97,19 @@ pub struct Arrivals {
     pub reordered: u64,
     /// Frames without a stamp.
     pub other: u64,
-    /// Time from stamp to sight at 50, 90, 99, 99.9 percent and the longest; with the generator's and the receiver's clocks.
-    pub latency: Option<[Duration; 5]>,
-}
-
-impl Default for Tracker {
-    fn default() -> Self {
-        // Three digits, up to a minute; the bounds are constants that are right.
-        let latency = Histogram::new_with_max(LONGEST, 3).unwrap_or_else(|_| unreachable!("the bounds are right"));
-        Self { streams: BTreeMap::new(), only: None, budget: BUDGET, other: 0, latency }
-    }
+    /// Time from stamp to sight, with the generator's and the receiver's clocks.
+    pub latency: Option<Quantiles>,
+    /// From the first stamped frame to the last, by the receiver's clock; `None` below two frames with a time.
+    pub took: Option<Duration>,
+    /// Ends that are not believed.
+    pub doubts: Vec<Doubt>,
 }
 
 impl Tracker {
-    /// Of this stream alone: stamped frames of others are frames without a stamp.
+    /// Of these streams alone: stamped frames of others are frames without a stamp. Of all if none is named.
     #[must_use]
-    pub fn of(stream: u16) -> Self {
-        Self { only: Some(stream), ..Self::default() }
+    pub fn of(streams: impl IntoIterator<Item = u16>) -> Self {
+        Self { only: streams.into_iter().collect(), ..Self::default() }
     }
 
     /// A frame was seen at `nanos` since 1970; 0 if the time is not known.
@@ -93,83 +124,90 @@ impl Tracker {
     /// The same for a stamp that came by another way.
     #[inline]
     pub fn see_stamp(&mut self, stamp: Stamp, nanos: u64) {
-        if self.only.is_some_and(|only| only != stamp.stream) || stamp.number >= MOST {
+        if !(self.only.is_empty() || self.only.contains(&stamp.stream)) || stamp.number >= MOST {
             self.other += 1;
             return;
         }
         let stream = self.streams.entry(stamp.stream).or_default();
         if stamp.kind == StampKind::End {
-            (stream.expected, stream.refused) = (Some(stamp.number), stamp.nanos.min(stamp.number));
+            stream.end(stamp.number, stamp.nanos);
             return;
         }
-        let Some(new) = stream.see(stamp.number, &mut self.budget) else {
+        let Some(new) = stream.see(stamp.number, &mut self.chunks) else {
             self.other += 1;
             return;
         };
-        if new && nanos > 0 {
-            // A clock that is ahead: latency 0.
-            self.latency.saturating_record(nanos.saturating_sub(stamp.nanos).min(LONGEST));
+        if nanos > 0 {
+            self.seen = Some((self.seen.map_or(nanos, |(first, _)| first), nanos));
+            if new {
+                self.latencies.record(stamp.nanos, nanos);
+            }
         }
     }
 
-    /// How many frames a stream had, and how many of them the sender's interface refused: known otherwise than by its end.
+    /// How many frames a stream had, and how many of them the sender's interface refused, as this machine's generator says: whatever
+    /// else told an end did not know it.
     pub fn expect(&mut self, stream: u16, frames: u64, refused: u64) {
-        let stream = self.streams.entry(stream).or_default();
-        (stream.expected, stream.refused) = (Some(frames), refused.min(frames));
+        self.streams.entry(stream).or_default().told = Some((frames, refused.min(frames)));
     }
 
-    /// Streams whose end is known.
-    pub fn ended_streams(&self) -> impl Iterator<Item = u16> {
-        self.streams.iter().filter(|(_, stream)| stream.expected.is_some()).map(|(number, _)| *number)
+    /// How far each stream is that was seen.
+    pub fn progress(&self) -> impl Iterator<Item = (u16, Progress)> {
+        let of = |stream: &Stream| Progress {
+            next: stream.next,
+            ends: stream.ends.iter().map(|(frames, _)| *frames).collect(),
+        };
+        self.streams.iter().map(move |(number, stream)| (*number, of(stream)))
     }
 
-    /// Whether the end of every stream that was seen is known.
-    #[must_use]
-    pub fn ended(&self) -> bool {
-        !self.streams.is_empty() && self.streams.values().all(|stream| stream.expected.is_some())
-    }
-
-    /// Frames so far, without those that tell the end of a stream.
+    /// Frames of all streams so far, doubled ones included.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        self.other + self.streams.values().map(|stream| stream.received + stream.doubled).sum::<u64>()
+        self.streams.values().map(|stream| stream.received + stream.doubled).sum()
     }
 
     /// The account so far.
     #[must_use]
     pub fn arrivals(&self) -> Arrivals {
         let sum = |value: fn(&Stream) -> u64| self.streams.values().map(value).sum::<u64>();
-        let expected = self.ended().then(|| sum(|s| s.expected.unwrap_or(0) - s.refused));
-        let at = |quantile| Duration::from_nanos(self.latency.value_at_quantile(quantile));
-        let latency = (!self.latency.is_empty()).then(|| [at(0.5), at(0.9), at(0.99), at(0.999), at(1.0)]);
+        let each = |value: fn(&Stream) -> Option<u64>| -> Option<u64> {
+            self.streams.values().map(value).sum::<Option<u64>>().filter(|_| !self.streams.is_empty())
+        };
+        let (first, last) = self.seen.unwrap_or_default();
         Arrivals {
-            expected,
+            expected: each(|stream| stream.believed().map(|(frames, refused)| frames - refused)),
             received: sum(|s| s.received),
-            missing: expected.map(|_| self.streams.values().map(Stream::missing).sum()),
+            missing: each(Stream::missing),
             doubled: sum(|s| s.doubled),
             reordered: sum(|s| s.reordered),
             other: self.other,
-            latency,
+            latency: self.latencies.quantiles(),
+            took: last.checked_sub(first).filter(|nanos| *nanos > 0).map(Duration::from_nanos),
+            doubts: self.streams.iter().flat_map(|(number, stream)| stream.doubts(*number)).collect(),
         }
     }
 
     /// One more account of the same streams, as of another queue.
     pub fn merge(&mut self, other: Self) {
         for (number, theirs) in other.streams {
-            self.streams.entry(number).or_default().merge(theirs, &mut self.budget);
+            self.streams.entry(number).or_default().merge(theirs, &mut self.chunks);
         }
         self.other += other.other;
-        let _ = self.latency.add(other.latency); // same bounds
+        self.latencies.add(&other.latencies);
+        self.seen = match (self.seen, other.seen) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (ours, theirs) => ours.or(theirs),
+        };
     }
 }
 
 impl Stream {
     /// Whether the number is a new one; `None` if there is no memory to remember it in.
     #[inline]
-    fn see(&mut self, number: u64, budget: &mut u32) -> Option<bool> {
+    fn see(&mut self, number: u64, chunks: &mut u32) -> Option<bool> {
         let chunk = number / CHUNK;
         if self.current.as_ref().is_none_or(|(current, _)| *current != chunk) {
-            self.change(chunk, budget)?;
+            self.change(chunk, chunks)?;
         }
         let (_, bits) = self.current.as_mut()?;
         let (word, bit) = ((number % CHUNK / 64) as usize, 1 << (number % 64));
@@ -189,11 +227,12 @@ impl Stream {
 
     /// Makes a chunk the current one.
     #[cold]
-    fn change(&mut self, chunk: u64, budget: &mut u32) -> Option<()> {
+    fn change(&mut self, chunk: u64, chunks: &mut u32) -> Option<()> {
         let bits = match self.chunks.remove(&chunk) {
             Some(bits) => bits,
+            None if *chunks >= BUDGET => return None,
             None => {
-                *budget = budget.checked_sub(1)?;
+                *chunks += 1;
                 Box::new([0; CHUNK as usize / 64])
             }
         };
@@ -203,12 +242,31 @@ impl Stream {
         Some(())
     }
 
+    /// A frame said how many there were.
+    fn end(&mut self, frames: u64, refused: u64) {
+        let end = (frames, refused.min(frames));
+        if !self.ends.contains(&end) && self.ends.len() < ENDS {
+            self.ends.push(end);
+        }
+    }
+
+    /// The only end that no frame contradicts. An end that came early, or from somebody else, must not make up an account.
+    fn believed(&self) -> Option<(u64, u64)> {
+        let mut possible = self.ends.iter().filter(|(frames, _)| *frames >= self.next);
+        self.told.or_else(|| possible.next().copied().filter(|_| possible.next().is_none()))
+    }
+
+    fn doubts(&self, stream: u16) -> impl Iterator<Item = Doubt> {
+        let doubted = self.ends.iter().filter(|end| self.believed() != Some(**end));
+        doubted.map(move |&(said, _)| Doubt { stream, said, came: self.next.checked_sub(1).filter(|n| *n >= said) })
+    }
+
     /// Of the numbers that were sent. One that was never sent cannot make up for one that was.
-    fn missing(&self) -> u64 {
-        let expected = self.expected.unwrap_or(0);
+    fn missing(&self) -> Option<u64> {
+        let (frames, refused) = self.believed()?;
         let beyond =
-            if self.next <= expected { 0 } else { self.numbers().filter(|&number| number >= expected).count() as u64 };
-        expected.saturating_sub(self.refused + self.received - beyond)
+            if self.next <= frames { 0 } else { self.numbers().filter(|&number| number >= frames).count() as u64 };
+        Some(frames.saturating_sub(refused + self.received - beyond))
     }
 
     fn numbers(&self) -> impl Iterator<Item = u64> {
@@ -222,13 +280,13 @@ impl Stream {
     }
 
     /// Of two queues each is in order by itself, and neither says anything about the other.
-    fn merge(&mut self, other: Self, budget: &mut u32) {
+    fn merge(&mut self, other: Self, chunks: &mut u32) {
         let reordered = self.reordered + other.reordered;
         self.doubled += other.doubled;
-        self.expected = self.expected.max(other.expected);
-        self.refused = self.refused.max(other.refused);
+        self.told = self.told.or(other.told);
+        other.ends.iter().for_each(|&(frames, refused)| self.end(frames, refused));
         for number in other.numbers() {
-            self.see(number, budget);
+            self.see(number, chunks);
         }
         self.next = self.next.max(other.next);
         self.reordered = reordered;
@@ -238,6 +296,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Latency;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -254,7 +313,7 @@ mod tests {
         let arrivals = tracker.arrivals();
         assert_eq!((arrivals.received, arrivals.missing), (999_000, Some(1000)));
         assert_eq!((arrivals.doubled, arrivals.reordered), (0, 0));
-        assert_eq!(arrivals.latency.unwrap()[0], Duration::from_micros(1));
+        assert_eq!(arrivals.latency.unwrap().at[0], Latency::Time(Duration::from_micros(1)));
     }
 
     proptest! {
@@ -278,7 +337,7 @@ mod tests {
 
     #[test]
     fn refused_frames_are_not_missing_and_other_streams_do_not_count() {
-        let mut tracker = Tracker::of(0);
+        let mut tracker = Tracker::of([0]);
         (0..100).filter(|n| n % 10 != 3).for_each(|n| tracker.see_stamp(stamp(n), 2000));
         tracker.see_stamp(Stamp { stream: 777, ..stamp(5) }, 2000);
         tracker.expect(0, 100, 8);
@@ -289,10 +348,51 @@ mod tests {
         );
     }
 
+    #[test]
+    fn an_end_that_frames_contradict_is_not_believed_and_is_named() {
+        let end = |number| Stamp { kind: StampKind::End, nanos: 0, ..stamp(number) };
+        let mut tracker = Tracker::default();
+        (0..10).for_each(|n| tracker.see_stamp(stamp(n), 2000));
+        tracker.see_stamp(end(12), 2000);
+        assert_eq!((tracker.arrivals().expected, tracker.arrivals().missing), (Some(12), Some(2)));
+        assert!(tracker.progress().all(|(stream, progress)| stream == 0 && progress.ended()));
+        // Frames still come: the end was somebody else's.
+        (10..20).for_each(|n| tracker.see_stamp(stamp(n), 3000));
+        assert_eq!((tracker.arrivals().expected, tracker.arrivals().missing), (None, None));
+        assert!(tracker.progress().all(|(_, progress)| !progress.ended()));
+        tracker.see_stamp(end(20), 4000);
+        tracker.see_stamp(end(20), 4000);
+        let arrivals = tracker.arrivals();
+        assert_eq!((arrivals.expected, arrivals.received, arrivals.missing), (Some(20), 20, Some(0)));
+        assert_eq!(arrivals.doubts, [Doubt { stream: 0, said: 12, came: Some(19) }]);
+        assert_eq!(arrivals.took, Some(Duration::from_nanos(1000)));
+        // Two that may both be right: nobody knows.
+        tracker.see_stamp(end(1_000_000), 4000);
+        let arrivals = tracker.arrivals();
+        assert_eq!((arrivals.expected, arrivals.missing, arrivals.doubts.len()), (None, None, 3));
+        // The generator of this machine knows.
+        tracker.expect(0, 21, 0);
+        assert_eq!(tracker.arrivals().missing, Some(1));
+    }
+
+    /// The end may come to one queue, and the frames that contradict it to another.
+    #[test]
+    fn ends_are_weighed_by_the_frames_of_all_queues() {
+        let (mut one, mut other) = (Tracker::default(), Tracker::default());
+        one.see_stamp(Stamp { kind: StampKind::End, nanos: 0, ..stamp(5) }, 2000);
+        (0..10).for_each(|n| other.see_stamp(stamp(n), 2000));
+        let mut progress = Progress::default();
+        [&one, &other].iter().flat_map(|tracker| tracker.progress()).for_each(|(_, part)| progress.merge(&part));
+        assert!(!progress.ended());
+        one.merge(other);
+        assert_eq!((one.arrivals().expected, one.arrivals().received), (None, 10));
+        assert_eq!(one.arrivals().doubts, [Doubt { stream: 0, said: 5, came: Some(9) }]);
+    }
+
     /// Numbers far apart, each in a chunk of its own, as an attacker would send.
     #[test]
     fn memory_has_a_limit() {
-        let mut tracker = Tracker { budget: 100, ..Tracker::default() };
+        let mut tracker = Tracker { chunks: BUDGET - 100, ..Tracker::default() };
         (0..1000u64).for_each(|n| tracker.see_stamp(Stamp { stream: n as u16, ..stamp(n << 25) }, 0));
         let arrivals = tracker.arrivals();
         assert_eq!((arrivals.received, arrivals.other), (100, 900));

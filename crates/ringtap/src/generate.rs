@@ -292,9 +292,9 @@ fn describe(sent: &Sent) -> String {
     if let Some(wanted) = sent.wanted_frames_per_second {
         let error = (sent.frames_per_second / wanted - 1.0) * 100.0;
         text += &format!("; wanted {wanted:.0} ({error:+.3} %), largest burst {} frames", sent.largest_burst);
-        if sent.behind > 0.0 {
-            text += &format!(", {:.3} s behind: the rate is more than this interface or core can do", sent.behind);
-        }
+    }
+    if sent.behind > 0.0 {
+        text += &format!(", {:.3} s behind: the pace is more than this interface or core can do", sent.behind);
     }
     text.push('\n');
     for (stream, frames) in &sent.streams {

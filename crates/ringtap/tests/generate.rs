@@ -157,13 +157,17 @@ fn frames_are_counted_at_the_other_end() {
         receiver.wait_for("receiving on tap0");
         assert_eq!(generate(&lan, &["-n", "5000", "-R", "50k"])["frames"], 5000);
         let told: Value = serde_json::from_slice(&receiver.finish().expect(0).stdout).unwrap();
-        assert_eq!((&told["frames"], &told["dropped"]), (&5000.into(), &0.into()), "{backend}");
+        assert_eq!(
+            (&told["frames"], &told["octets"], &told["dropped"]),
+            (&5000.into(), &300_000.into(), &0.into()),
+            "{backend}"
+        );
         assert!(told["frames_per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{told}");
     }
     // Nothing comes: until the time is over.
     let arguments = ["gen", "-f", "rx", "-i", "tap0", "--duration", "200ms"];
     let told = start(Some(&lan.sensor), &arguments).finish().expect(0).stdout;
-    assert_eq!(String::from_utf8(told).unwrap(), "received 0 frames; dropped, as the mechanism says: 0\n");
+    assert_eq!(String::from_utf8(told).unwrap(), "received 0 frames (0 octets); dropped, as the mechanism says: 0\n");
 }
 
 #[test]

@@ -36,6 +36,27 @@ fn what_is_in_the_topic_is_what_is_in_the_file() {
     assert_eq!(records, records_of_file(&file));
 }
 
+/// `bench stages`: from the generator to the topic and back.
+#[test]
+fn every_frame_of_a_measurement_is_found_again_in_the_topic() {
+    let kafka = Kafka::start(KafkaOptions::default());
+    kafka.create_topic("measured", 3, &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let to = format!("kafka://{}/measured", kafka.address());
+    let arguments = ["bench", "stages", "--rate", "5000", "--time", "400ms", "--repeats", "2", "--backend", "afpacket"];
+    let more = ["--to", to.as_str(), "--json", json.to_str().unwrap()];
+    run(&[&arguments[..], &more].concat()).expect(0);
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let row = &report["rows"][4];
+    let figures = ["runs", "failed", "sent", "received", "missing", "doubled"].map(|name| row[name].as_u64());
+    assert_eq!((&row["stage"], figures), (&"+ Kafka".into(), [2, 0, 2000, 2000, 0, 0].map(Some)), "{row}");
+    let latency: Vec<f64> = row["latency_us"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+    assert!(latency.len() == 5 && latency.is_sorted() && latency[0] > 1.0, "{row}");
+    let nowhere = format!("{to}-not-there");
+    run(&[&arguments[..], &["--to", &nowhere]].concat()).expect(2).says(&["there is no topic"]);
+}
+
 /// The broker listens on the machine's loopback interface; makes it answer on the sensor's under the same address. A socket
 /// stays in the namespace where it was made.
 fn bring_inside(lan: &Lan, address: &str) {

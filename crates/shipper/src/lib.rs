@@ -4,7 +4,7 @@
 //! each worker and settles each of them exactly once: acknowledged, or given up under a name of [`pipeline::ledger::Loss`].
 //!
 //! Entry points: [`SinkConfig::parse`] makes a URL into a checked configuration, [`probe`] tries it and changes nothing,
-//! [`start`] runs it.
+//! [`start`] runs it. [`TopicReader`] reads back what came to a topic.
 
 mod account;
 mod config;
@@ -23,7 +23,7 @@ mod sys;
 pub use config::{FileConfig, KafkaConfig, SinkConfig, UrlError, is_secret, veiled};
 pub use error::SinkError;
 pub use handle::{SinkHandle, SinkState, Workers, start};
-pub use kafka::ProbeError;
+pub use kafka::{ProbeError, TopicReader};
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Questions by rtnetlink(7): the counters of an interface, and the XDP program that is on it.
+//! Questions by rtnetlink(7): the counters of an interface, its carrier, and the XDP program that is on it.
 //!
 //! Of the namespace in which the socket was opened, whatever namespace the asking thread is in later, and whichever
 //! namespace /sys was mounted for. Knows no policy.
@@ -15,6 +15,8 @@ const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
 /// `IFLA_STATS64` of linux/if_link.h.
 const IFLA_STATS64: u16 = 23;
+/// `IFLA_CARRIER_CHANGES` of linux/if_link.h.
+const IFLA_CARRIER_CHANGES: u16 = 35;
 /// Positions in `struct rtnl_link_stats64` of linux/if_link.h, counted in u64.
 const RX_FIFO_ERRORS: usize = 14;
 const RX_MISSED_ERRORS: usize = 15;
@@ -50,6 +52,13 @@ impl Netlink {
     /// The XDP program on the interface `index`: how it is attached (`XDP_ATTACHED_`), and its identifier, 0 if there are several.
     pub(crate) fn xdp_program(&self, index: i32) -> io::Result<Option<(u8, u32)>> {
         parse_xdp(&self.describe(index)?)
+    }
+
+    /// How often the interface `index` has got or lost its carrier. `None` if the kernel does not tell (before Linux 3.15).
+    pub(crate) fn carrier_changes(&self, index: i32) -> io::Result<Option<u32>> {
+        let message = self.describe(index)?;
+        let changes = attribute(attributes(&message)?, IFLA_CARRIER_CHANGES);
+        Ok(changes.and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes))
     }
 
     /// What the kernel says about the interface `index`: one message.

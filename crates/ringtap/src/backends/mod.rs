@@ -222,50 +222,54 @@ pub(crate) trait Take {
 
 impl Queues {
     /// Opens an interface for a measurement: the mechanism's defaults, all frames, headers only; one queue if nobody says how many, but all
-    /// where frames of queues that are not taken would be lost. `libpcap`: not the system's.
+    /// where frames of queues that are not taken would be lost. `libpcap`: not the system's. Says also what the options were.
     pub(crate) fn open_plain(
         backend: Backend,
         interface: &str,
         queues: Option<usize>,
         libpcap: Option<&Path>,
-    ) -> Result<Self> {
+    ) -> Result<(Self, String)> {
         let one = queues.unwrap_or(1);
+        let told = |options: &dyn std::fmt::Debug| {
+            let text = format!("{options:?}");
+            text.split_once('{').map_or(text.as_str(), |(_, fields)| fields.trim_end_matches('}').trim()).to_owned()
+        };
         match backend {
             Backend::Afpacket => {
                 let mut options = capture_afpacket::Options::new(interface);
                 options.queues = one;
-                Ok(Self::Afpacket(capture_afpacket::open(&options)?))
+                Ok((Self::Afpacket(capture_afpacket::open(&options)?), told(&options)))
             }
             Backend::Afxdp => {
                 let mut options = capture_afxdp::Options::new(interface);
                 if let Some(queues) = queues {
                     options.queues = capture_afxdp::Queues::First(queues);
                 }
-                Ok(Self::Afxdp(capture_afxdp::open(&options)?))
+                Ok((Self::Afxdp(capture_afxdp::open(&options)?), told(&options)))
             }
             Backend::Netmap => {
                 let mut options = capture_netmap::Options::new(interface);
                 options.queues = queues.map_or_else(|| capture_netmap::rings(interface), Ok)?;
-                Ok(Self::Netmap(capture_netmap::open(&options)?))
+                Ok((Self::Netmap(capture_netmap::open(&options)?), told(&options)))
             }
             Backend::Pfring => {
                 let mut options = capture_pfring::Options::new(interface);
                 options.queues = one;
                 if interface.starts_with("zc:") {
-                    return Ok(Self::PfringZc(capture_pfring::open_zc(&options)?));
+                    return Ok((Self::PfringZc(capture_pfring::open_zc(&options)?), told(&options)));
                 }
-                Ok(Self::Pfring(capture_pfring::open(&options)?))
+                Ok((Self::Pfring(capture_pfring::open(&options)?), told(&options)))
             }
             Backend::Packet => {
                 let mut options = capture_afpacket::PlainOptions::new(interface);
                 options.queues = one;
-                Ok(Self::Packet(capture_afpacket::open_plain(&options)?))
+                Ok((Self::Packet(capture_afpacket::open_plain(&options)?), told(&options)))
             }
             Backend::Pcap => {
                 let mut options = capture_pcap::LiveOptions::new(interface);
                 options.libpcap = libpcap.map(Path::to_owned);
                 options.queues = one;
-                Ok(Self::Pcap(capture_pcap::open_live(&options)?))
+                Ok((Self::Pcap(capture_pcap::open_live(&options)?), told(&options)))
             }
         }
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use pktgen::Rate;
 
+use super::stages::Goal;
 use crate::backends::Backend;
 use crate::config::options::Summary;
 use crate::config::values::{Millis, Plain, Ranged};
@@ -54,27 +55,37 @@ pub(crate) enum Measure {
         #[command(flatten)]
         common: Common,
     },
-    /// CPU time of a frame in each stage - ring, dissect, encode, hand-off, file sink - and the time from the generator to the line in the
-    /// file, with every frame found there again by its number
+    /// CPU time of a frame in each stage - ring, dissect, encode, hand-off, sink - and the time from the generator to the record in the
+    /// file or topic, with every frame found there again by its number
     Stages {
         /// Frames per second; max for as fast as the generator goes
         #[arg(long, value_name = "RATE", default_value = "100k")]
         rate: Rate,
-        /// Runs of each stage
-        #[arg(long, value_name = "N", default_value = "3")]
+        /// Rounds: all stages once in each
+        #[arg(long, value_name = "N", default_value = "5")]
         repeats: Ranged<Plain, 1, 1000>,
         /// Length of each run
         #[arg(long, value_name = "TIME", default_value = "3s")]
         time: Ranged<Millis, 100, 600_000>,
+        /// Sink to measure, where records are looked for afterwards: kafka://host:9092/topic or file:///path; may be given several times
+        /// [default: a file in the temporary folder]
+        #[arg(long = "to", value_name = "URL")]
+        goals: Vec<Goal>,
         #[command(flatten)]
         common: Common,
     },
     /// Receive what `ringtap gen --stream N` sends from another machine, until the streams end, and tell what is missing, doubled,
     /// reordered and late
     Expect {
-        /// Streams to wait for
+        /// Streams to wait for, whichever they are
         #[arg(long, value_name = "N", default_value = "1")]
         streams: Ranged<Plain, 1, 65_536>,
+        /// Take these streams only, and wait for all of them
+        #[arg(long = "stream", value_name = "ID,...", value_delimiter = ',', conflicts_with = "streams")]
+        only: Vec<u16>,
+        /// Runs of the sender to wait for, two seconds and more between them: medians
+        #[arg(long, value_name = "N", default_value = "1")]
+        repeats: Ranged<Plain, 1, 1000>,
         /// Receive here
         #[arg(short = 'i', long = "interface", value_name = "IFACE")]
         interface: String,
@@ -84,12 +95,14 @@ pub(crate) enum Measure {
         /// Queues [default: 1; all that there are for afxdp and netmap]
         #[arg(long, value_name = "N")]
         queues: Option<Ranged<Plain, 1, 64>>,
-        /// End after this time though a stream has not ended
+        /// End a run after this time though a stream has not ended
         #[arg(long, value_name = "TIME")]
         time: Option<Ranged<Millis, 100, 86_400_000>>,
         /// How the result is printed
         #[arg(long, value_enum, default_value_t)]
         summary: Summary,
+        #[command(flatten)]
+        files: FileArgs,
     },
 }
 
@@ -131,6 +144,13 @@ pub(crate) struct Common {
     /// The libpcap of the backend pcap [default: the system's]
     #[arg(long, value_name = "PATH")]
     pub libpcap: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: FileArgs,
+}
+
+/// Where the report goes.
+#[derive(Args, Debug)]
+pub(crate) struct FileArgs {
     /// Write the report here as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! Who takes part: ringtap's own mechanisms, and other programs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -12,7 +13,8 @@ use pktgen::{Received, Tracker, receive};
 
 use super::args::Common;
 use super::lab::Lab;
-use super::program::{self, Program};
+use super::process;
+use super::program::Program;
 use super::run::STREAM;
 use crate::backends::{Backend, Queues, Take};
 
@@ -35,12 +37,14 @@ pub(crate) struct Capture {
     pub cpu: Option<Duration>,
     /// When the wanted number of frames was reached.
     pub reached: Option<Instant>,
+    /// How it captured.
+    pub options: String,
 }
 
 /// A run that has begun.
 pub(crate) enum Running {
     Ours(OursRunning),
-    Program(program::Running),
+    Program(process::Running),
 }
 
 /// Decides who takes part. A mechanism that is asked for by name and cannot be used is an error; of the default ones it is named as absent.
@@ -74,6 +78,17 @@ pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
     Ok(field)
 }
 
+impl Field {
+    /// Of the programs that tell.
+    pub(crate) fn versions(&self) -> BTreeMap<String, String> {
+        let version = |contestant: &Contestant| match contestant {
+            Contestant::Ours { .. } => None,
+            Contestant::Program(program) => program.version().map(|version| (program.name.clone(), version)),
+        };
+        self.present.iter().filter_map(version).collect()
+    }
+}
+
 impl Contestant {
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -82,11 +97,11 @@ impl Contestant {
         }
     }
 
-    /// Starts to capture; returns when it does. With `count` it ends by itself after that many frames.
-    pub(crate) fn start(&self, lab: &Lab, count: Option<u64>) -> Result<Running> {
+    /// Starts to capture; returns when it does. With `count` it ends by itself after that many frames. `stop`: nobody waits any more.
+    pub(crate) fn start(&self, lab: &Lab, count: Option<u64>, stop: &AtomicBool) -> Result<Running> {
         match self {
             Self::Ours { backend, queues } => Ok(Running::Ours(OursRunning::start(*backend, *queues, lab, count)?)),
-            Self::Program(program) => Ok(Running::Program(program.start(lab, count)?)),
+            Self::Program(program) => Ok(Running::Program(process::start(program, lab, count, stop)?)),
         }
     }
 }
@@ -100,11 +115,11 @@ impl Running {
         }
     }
 
-    /// Ends it, and says what it captured.
-    pub(crate) fn finish(self) -> Result<Capture> {
+    /// Ends it, and says what it captured. `stop`: nobody waits long any more.
+    pub(crate) fn finish(self, stop: &AtomicBool) -> Result<Capture> {
         match self {
             Self::Ours(running) => running.finish(),
-            Self::Program(running) => running.finish(),
+            Self::Program(running) => running.finish(stop),
         }
     }
 }
@@ -113,6 +128,7 @@ impl Running {
 pub(crate) struct OursRunning {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<Received, CaptureError>>>,
+    options: String,
     count: Option<u64>,
 }
 
@@ -129,7 +145,7 @@ impl Take for Starter {
         let number = self.threads.len();
         let read = move || {
             crate::session::pin_to(number);
-            receive(&mut queue, &stop, &marks)
+            receive(&mut queue, Tracker::of([STREAM]), &stop, &marks)
         };
         self.threads.push(thread::Builder::new().name(format!("rt-bench-{number}")).spawn(read)?);
         Ok(())
@@ -143,27 +159,33 @@ impl OursRunning {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (interface, libpcap) = (lab.receiver.interface.clone(), lab.libpcap.clone());
-        let (sender, opened): (_, Receiver<Result<Vec<_>>>) = mpsc::channel();
+        let (sender, opened): (_, Receiver<Result<(Vec<_>, String)>>) = mpsc::channel();
         let for_threads = Arc::clone(&stop);
         // Queues are opened and read where the interface is: threads are born in the namespace of the thread that starts them.
         lab.receiver.inside(move || {
-            let open = || -> Result<Vec<_>> {
+            let open = || -> Result<(Vec<_>, String)> {
                 let mut starter =
                     Starter { stop: for_threads, marks: count.into_iter().collect(), threads: Vec::new() };
-                Queues::open_plain(backend, &interface, queues, libpcap.as_deref())?.give(&mut starter)?;
-                Ok(starter.threads)
+                let (queues, options) = Queues::open_plain(backend, &interface, queues, libpcap.as_deref())?;
+                queues.give(&mut starter)?;
+                Ok((starter.threads, options))
             };
             let _ = sender.send(open()); // received below
         })?;
-        let threads = opened.recv().context("the thread that opens queues")??;
-        Ok(Self { stop, threads, count })
+        let (threads, options) = opened.recv().context("the thread that opens queues")??;
+        Ok(Self { stop, threads, options, count })
     }
 
-    fn finish(self) -> Result<Capture> {
+    fn finish(mut self) -> Result<Capture> {
         self.stop.store(true, Ordering::Release);
-        let mut capture =
-            Capture { tracker: Tracker::of(STREAM), dropped_said: Some(0), cpu: Some(Duration::ZERO), reached: None };
-        for thread in self.threads {
+        let mut capture = Capture {
+            tracker: Tracker::of([STREAM]),
+            dropped_said: Some(0),
+            cpu: Some(Duration::ZERO),
+            reached: None,
+            options: std::mem::take(&mut self.options),
+        };
+        for thread in self.threads.drain(..) {
             let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
             capture.tracker.merge(received.tracker);
             let said = received.stats.ring_dropped + received.stats.nic_dropped;
@@ -175,5 +197,12 @@ impl OursRunning {
             capture.reached = received.reached.filter(|_| self.count.is_some());
         }
         Ok(capture)
+    }
+}
+
+impl Drop for OursRunning {
+    /// Whoever is not waited for ends all the same.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
     }
 }

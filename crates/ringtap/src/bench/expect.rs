@@ -1,54 +1,58 @@
 //! The receiving end of a measurement between two machines: `ringtap gen --stream` sends, this finds out what arrived.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use capture::{CaptureError, Count, RxQueue};
-use pktgen::{Arrivals, Received, Tracker, receive_until};
-use serde::Serialize;
+use netdev::interfaces;
+use pktgen::{Arrivals, Doubt, Progress, Received, Tracker, receive_until};
 
 use super::args::Measure;
-use super::report::thousands;
-use crate::backends::{Queues, Take};
+use super::environment;
+use super::lab::End;
+use super::output::Files;
+use super::report::{Report, known, micros, thousands};
+use super::row::{Row, medians};
+use crate::backends::{Backend, Queues, Take};
 use crate::config::options::Summary;
 use crate::{Failure, print, tell};
 
-/// What is told.
-#[derive(Serialize)]
-struct Outcome {
-    /// Frames that were sent, if the end of every stream was seen.
-    sent: Option<u64>,
-    received: u64,
-    missing: Option<u64>,
-    doubled: u64,
-    reordered: u64,
-    other_frames: u64,
-    /// As the mechanism says.
-    dropped_said: Option<u64>,
-    /// Stamp to sight at 50, 90, 99, 99.9 percent and the longest. Right as far as the clocks of both machines agree.
-    latency_us: Option<[f64; 5]>,
+/// What a thread has seen so far.
+#[derive(Clone, Debug, Default)]
+struct Sight {
+    streams: BTreeMap<u16, Progress>,
+    frames: u64,
 }
 
 /// A thread for each queue; all end when the streams have ended, or are told to.
 struct Readers {
+    only: Vec<u16>,
     stop: Arc<AtomicBool>,
-    /// Streams whose end any thread has seen: the frames that tell it may come to several queues.
-    ended: Arc<Mutex<BTreeSet<u16>>>,
+    sights: Vec<Arc<Mutex<Sight>>>,
     threads: Vec<JoinHandle<Result<Received, CaptureError>>>,
 }
 
 impl Take for Readers {
     fn take<Q: RxQueue + Send + 'static>(&mut self, mut queue: Q) -> Result<()> {
-        let (stop, ended) = (Arc::clone(&self.stop), Arc::clone(&self.ended));
+        let (stop, sight) = (Arc::clone(&self.stop), Arc::new(Mutex::new(Sight::default())));
+        self.sights.push(Arc::clone(&sight));
         let number = self.threads.len();
+        let tracker = Tracker::of(self.only.iter().copied());
         let read = move || {
             crate::session::pin_to(number);
-            receive_until(&mut queue, &stop, &[], |tracker| {
-                ended.lock().unwrap_or_else(PoisonError::into_inner).extend(tracker.ended_streams());
+            let mut looked: Option<Instant> = None;
+            receive_until(&mut queue, tracker, &stop, &[], |tracker| {
+                // A mechanism that wakes up for every few frames shall not pay for this each time.
+                if looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+                    return;
+                }
+                looked = Some(Instant::now());
+                let seen = Sight { streams: tracker.progress().collect(), frames: tracker.seen() };
+                *sight.lock().unwrap_or_else(PoisonError::into_inner) = seen;
             })
         };
         self.threads.push(thread::Builder::new().name(format!("rt-expect-{number}")).spawn(read)?);
@@ -56,69 +60,249 @@ impl Take for Readers {
     }
 }
 
-/// After the last end was seen: frames of other queues may be behind.
+impl Readers {
+    /// What all threads have seen: the frames that tell an end come to one queue, and those that contradict it perhaps to another.
+    fn sight(&self) -> Sight {
+        let mut all = Sight::default();
+        for sight in &self.sights {
+            let sight = sight.lock().unwrap_or_else(PoisonError::into_inner);
+            all.frames += sight.frames;
+            for (stream, progress) in &sight.streams {
+                all.streams.entry(*stream).or_default().merge(progress);
+            }
+        }
+        all
+    }
+}
+
+/// How often threads tell what they have seen.
+const LOOK: Duration = Duration::from_millis(10);
+/// So long nothing more of the streams has to come after their ends: they may have been told early, or by somebody else.
 const SETTLE: Duration = Duration::from_millis(500);
 
-pub(crate) fn expect(measure: &Measure, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
-    let Measure::Expect { streams, interface, backend, queues, time, summary } = measure else { return Ok(()) };
-    let done = Arc::new(AtomicBool::new(false));
-    let ended = Arc::new(Mutex::new(BTreeSet::new()));
-    let mut readers = Readers { stop: Arc::clone(&done), ended: Arc::clone(&ended), threads: Vec::new() };
-    Queues::open_plain(*backend, interface, queues.map(|queues| queues.get() as usize), None)
-        .and_then(|queues| queues.give(&mut readers))
-        .map_err(Failure::Setup)?;
-    tell(format_args!("receiving on {interface} by {}; now start there: ringtap gen --stream 1 ...", backend.name()));
-    let begin = Instant::now();
-    let over = || time.is_some_and(|time| begin.elapsed() >= time.duration()) || stop.load(Ordering::Relaxed);
-    let seen = || ended.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
-    while seen() < streams.get() && !over() && readers.threads.iter().all(|thread| !thread.is_finished()) {
-        thread::sleep(Duration::from_millis(20));
-    }
-    if !over() {
-        thread::sleep(SETTLE);
-    }
-    done.store(true, Ordering::Release);
-    let outcome = gather(readers.threads).map_err(Failure::Running)?;
-    let text = match summary {
-        Summary::Text => describe(&outcome),
-        Summary::Json => serde_json::to_string(&outcome).map_err(|e| Failure::Running(e.into()))? + "\n",
+/// What is waited for.
+struct Wanted<'w> {
+    interface: &'w str,
+    backend: Backend,
+    queues: Option<usize>,
+    streams: usize,
+    only: &'w [u16],
+    time: Option<Duration>,
+    stop: &'w AtomicBool,
+}
+
+pub(crate) fn expect(measure: &Measure, stop: &AtomicBool) -> Result<(), Failure> {
+    let Measure::Expect { streams, only, repeats, interface, backend, queues, time, summary, files } = measure else {
+        return Ok(());
     };
-    print(text.as_bytes()).map_err(Failure::Running)
+    let files = Files::prepare(files).map_err(Failure::Setup)?;
+    let wanted = Wanted {
+        interface,
+        backend: *backend,
+        queues: queues.map(|queues| queues.get() as usize),
+        streams: if only.is_empty() { streams.get() as usize } else { only.len() },
+        only,
+        time: time.map(|time| time.duration()),
+        stop,
+    };
+    let mut rows = Vec::new();
+    for run in 0..repeats.get() {
+        let (readers, options) = wanted.open().map_err(Failure::Setup)?;
+        let of = if repeats.get() > 1 { format!(", run {} of {}", run + 1, repeats.get()) } else { String::new() };
+        let stream = only.first().unwrap_or(&1);
+        tell(format_args!(
+            "receiving on {interface} by {}{of}; now start there: ringtap gen --stream {stream} ...",
+            backend.name()
+        ));
+        // A port of a mechanism's own has no carrier.
+        let carrier = || interfaces::carrier_changes(interface).ok().flatten();
+        let before = carrier();
+        let mut row = wanted.receive(readers).map_err(Failure::Running)?;
+        row.options = Some(options);
+        if carrier() != before {
+            let error = anyhow!("the link of {interface} went down during the run: look at cable and switch");
+            row = Row::failed(backend.name(), None, &error);
+        }
+        if repeats.get() > 1 {
+            tell(super::run::one_line(&row));
+        }
+        let over = stop.load(Ordering::Relaxed);
+        // A run that the user did not wait for is none that failed.
+        if row.runs > 0 || rows.is_empty() || !over {
+            rows.push(row);
+        }
+        if over {
+            break;
+        }
+    }
+    let row = medians(&rows).context("no run").map_err(Failure::Running)?;
+    let text = match summary {
+        Summary::Text => describe(&row),
+        Summary::Json => serde_json::to_string(&row).map_err(|e| Failure::Running(e.into()))? + "\n",
+    };
+    print(text.as_bytes()).map_err(Failure::Running)?;
+    let nothing = row.runs == 0;
+    let environment = environment::describe(None, &End::of_this_namespace(interface), BTreeMap::new());
+    let report = Report { measure: "expect", environment: Some(environment), rows: vec![row], ..Report::default() };
+    files.write(&report).map_err(Failure::Running)?;
+    if nothing { Err(Failure::Told) } else { Ok(()) }
 }
 
-fn gather(threads: Vec<JoinHandle<Result<Received, CaptureError>>>) -> Result<Outcome> {
-    let mut tracker = Tracker::default();
-    let mut said = Count::Exact(0);
-    for thread in threads {
-        let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
-        said = said + received.stats.ring_dropped + received.stats.nic_dropped;
-        tracker.merge(received.tracker);
+impl Wanted<'_> {
+    fn open(&self) -> Result<(Readers, String)> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut readers = Readers { only: self.only.to_vec(), stop, sights: Vec::new(), threads: Vec::new() };
+        let (queues, options) = Queues::open_plain(self.backend, self.interface, self.queues, None)?;
+        queues.give(&mut readers)?;
+        Ok((readers, options))
     }
-    let Arrivals { expected, received, missing, doubled, reordered, other, latency } = tracker.arrivals();
-    let latency_us = latency.map(|times| times.map(|time| time.as_nanos() as f64 / 1e3));
-    let dropped_said = said.exact();
-    Ok(Outcome { sent: expected, received, missing, doubled, reordered, other_frames: other, dropped_said, latency_us })
+
+    /// One run, to its end.
+    fn receive(&self, readers: Readers) -> Result<Row> {
+        let begin = Instant::now();
+        let (mut frames, mut quiet) = (0, begin);
+        let interrupted = loop {
+            let now = Instant::now();
+            let sight = readers.sight();
+            if sight.frames != frames {
+                (frames, quiet) = (sight.frames, now);
+            }
+            let ended = sight.streams.values().filter(|progress| progress.ended()).count();
+            if ended >= self.streams && now - quiet >= SETTLE {
+                break false;
+            }
+            let late = self.time.is_some_and(|time| now - begin >= time);
+            if late || self.stop.load(Ordering::Relaxed) || readers.threads.iter().any(JoinHandle::is_finished) {
+                break !late;
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        readers.stop.store(true, Ordering::Release);
+        let mut tracker = Tracker::of(self.only.iter().copied());
+        let (mut said, mut cpu) = (Count::Exact(0), Duration::ZERO);
+        for thread in readers.threads {
+            let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
+            said = said + received.stats.ring_dropped + received.stats.nic_dropped;
+            cpu += received.cpu;
+            tracker.merge(received.tracker);
+        }
+        let name = self.backend.name();
+        let row = self.account(&tracker, said, cpu);
+        Ok(Row { interrupted, ..row.unwrap_or_else(|error| Row::failed(name, None, &error)) })
+    }
+
+    fn account(&self, tracker: &Tracker, said: Count, cpu: Duration) -> Result<Row> {
+        let streams = tracker.progress().count();
+        let Arrivals { expected, received, missing, doubled, reordered, other, latency, took, doubts } =
+            tracker.arrivals();
+        if received == 0 {
+            let seen = match (other, streams) {
+                (0, 0) => "no frame came at all: is the cable in, is the sender's link up, is it the right interface?"
+                    .to_owned(),
+                (_, 0) => format!(
+                    "{} frames came, none of them of a stream that is waited for: does the other end run `ringtap gen --stream N`, \
+                     and does a switch between take its frames elsewhere?",
+                    thousands(other)
+                ),
+                _ => "only a stream's end came: was the sender started before this?".to_owned(),
+            };
+            bail!("nothing was received: {seen}");
+        }
+        let mut notes: Vec<String> = doubts.iter().map(doubt).collect();
+        if streams > self.streams {
+            notes.push(format!(
+                "{streams} streams came where {} were waited for, and all of them count; those that are meant can be named by --stream",
+                self.streams
+            ));
+        }
+        if expected.is_none() {
+            notes.push(
+                "how many frames were sent is not known, for no end of a stream is sure: has the sender ended?"
+                    .to_owned(),
+            );
+        }
+        if doubled > 0 {
+            notes.push(format!(
+                "{} frames came again under a number that had come: a second way to this interface, or another sender of the same stream",
+                thousands(doubled)
+            ));
+        }
+        if let Some(more) = expected.and_then(|sent| received.checked_sub(sent)).filter(|more| *more > 0) {
+            notes.push(format!(
+                "{} frames more came than were sent: another sender of the same stream",
+                thousands(more)
+            ));
+        }
+        let mut row = Row {
+            contestant: self.backend.name().to_owned(),
+            runs: 1,
+            rate: took.map(|took| (received + doubled).saturating_sub(1) as f64 / took.as_secs_f64()),
+            sent: expected,
+            received: Some(received),
+            doubled: Some(doubled),
+            reordered: Some(reordered),
+            other_frames: Some(other),
+            dropped_said: said.exact(),
+            cpu_seconds_per_million: Some(cpu.as_secs_f64() * 1e6 / received as f64),
+            notes,
+            ..Row::default()
+        };
+        row.set_missing(missing);
+        row.set_latency(latency);
+        Ok(row)
+    }
 }
 
-fn describe(outcome: &Outcome) -> String {
-    let count = |n: Option<u64>| n.map_or_else(|| "unknown".to_owned(), thousands);
-    let mut text = format!(
-        "sent {}, received {}, missing {}, doubled {}, reordered {}, dropped as the mechanism says {}, other frames {}\n",
-        count(outcome.sent),
-        thousands(outcome.received),
-        count(outcome.missing),
-        thousands(outcome.doubled),
-        thousands(outcome.reordered),
-        count(outcome.dropped_said),
-        thousands(outcome.other_frames)
-    );
-    if outcome.sent.is_none() {
-        text += "no stream's end was seen: does the other end run `ringtap gen --stream N`, and has it ended?\n";
+fn doubt(doubt: &Doubt) -> String {
+    let Doubt { stream, said, came } = doubt;
+    let said = thousands(*said);
+    match came {
+        Some(number) => format!(
+            "an end of stream {stream} that says {said} frames is not believed, for frame {} came: it was early, or somebody else's",
+            thousands(*number)
+        ),
+        None => format!(
+            "an end of stream {stream} says {said} frames and another one something else: nobody knows which is right"
+        ),
     }
-    if let Some([p50, p90, p99, p999, longest]) = outcome.latency_us {
-        text += &format!(
-            "latency us: 50 % {p50:.0}, 90 % {p90:.0}, 99 % {p99:.0}, 99.9 % {p999:.0}, longest {longest:.0} (as far as both clocks agree)\n"
+}
+
+fn describe(row: &Row) -> String {
+    let mut text = String::new();
+    if row.runs > 0 {
+        text = format!(
+            "sent {}, received {}, missing {}, doubled {}, reordered {}, dropped as the mechanism says {}, other frames {}\n",
+            known(row.sent),
+            known(row.received),
+            known(row.missing),
+            known(row.doubled),
+            known(row.reordered),
+            known(row.dropped_said),
+            known(row.other_frames)
         );
+    }
+    if row.runs > 1 {
+        text = format!("medians of {} runs: {text}", row.runs);
+    }
+    if let Some(rate) = row.rate {
+        text += &format!("{} frames/s", thousands(rate.round() as u64));
+        if let Some(cpu) = row.cpu_seconds_per_million {
+            text += &format!(", {cpu:.3} CPU s per million frames");
+        }
+        text.push('\n');
+    }
+    if let Some(points) = row.latency_us {
+        let [p50, p90, p99, p999, longest] = points.map(micros);
+        text += &format!(
+            "latency us: 50 % {p50}, 90 % {p90}, 99 % {p99}, 99.9 % {p999}, longest {longest} (as far as both clocks agree)\n"
+        );
+    }
+    let report = Report { measure: "expect", rows: vec![Row { options: None, ..row.clone() }], ..Report::default() };
+    for remark in report.remarks() {
+        text += &(remark + "\n");
+    }
+    if let Some(error) = row.error.as_ref().filter(|_| row.runs == 0) {
+        text += &(error.clone() + "\n");
     }
     text
 }

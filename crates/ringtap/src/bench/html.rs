@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::report::{Report, thousands};
+use super::row::Row;
 
 const WIDTH: f64 = 760.0;
 const BAR: f64 = 26.0;
@@ -23,7 +24,8 @@ pub(crate) fn page(report: &Report) -> String {
     );
     let _ = write!(page, "<h1>ringtap bench {}</h1>", escape(report.measure));
     if let Some(environment) = &report.environment {
-        let _ = write!(page, "<pre>{}\nframes of {} octets</pre>", escape(&environment.text()), report.frame_octets);
+        let frames = report.frame_octets.map_or_else(String::new, |octets| format!("\nframes of {octets} octets"));
+        let _ = write!(page, "<pre>{}{frames}</pre>", escape(&environment.text()));
     }
     page.push_str("<table><tr>");
     for heading in report.headings() {
@@ -34,13 +36,13 @@ pub(crate) fn page(report: &Report) -> String {
         let cells = report.cells(row);
         let last = cells.len().saturating_sub(1);
         for (n, cell) in cells.iter().enumerate() {
-            let wide = if n == last && cells.len() < report.headings().len() { " colspan=\"10\"" } else { "" };
+            let wide = if n == last && cells.len() < report.headings().len() { " colspan=\"12\"" } else { "" };
             let _ = write!(page, "<td{wide}>{}", escape(cell));
         }
     }
     page.push_str("</table>");
-    for (name, why) in &report.absent {
-        let _ = write!(page, "<p>{}: not measured: {}", escape(name), escape(why));
+    for remark in report.remarks() {
+        let _ = write!(page, "<p>{}", escape(&remark));
     }
     for (title, bars) in plots(report) {
         plot(&mut page, &title, &bars);
@@ -53,36 +55,43 @@ type Bars = Vec<(String, f64, String)>;
 
 /// What is worth seeing: for each load a bar per contestant.
 fn plots(report: &Report) -> Vec<(String, Bars)> {
-    let measured = || report.rows.iter().filter(|row| row.error.is_none());
-    if report.measure == "zero-loss" {
-        let bars = measured().map(|row| (row.contestant.clone(), row.rate, thousands(row.rate as u64))).collect();
-        return vec![("Highest rate without loss, frames per second".to_owned(), bars)];
-    }
-    if report.measure == "stages" {
-        let name = |row: &super::report::Row| format!("{} {}", row.contestant, row.stage.unwrap_or_default());
-        let bars =
-            measured().filter_map(|row| row.stage_ns.map(|ns| (name(row), ns.max(0.0), format!("{ns:.0}")))).collect();
-        return vec![("CPU nanoseconds a frame of each stage".to_owned(), bars)];
-    }
-    let mut loads: Vec<String> = Vec::new();
     let mut plots: Vec<(String, Bars)> = Vec::new();
-    for row in measured() {
-        let (title, value, label) = if report.measure == "elapsed" {
-            let (packets, seconds) = (row.packets.unwrap_or(0), row.seconds.unwrap_or(0.0));
-            (format!("Seconds to capture {} packets", thousands(packets)), seconds, format!("{seconds:.6}"))
-        } else {
-            let load = row.rate_wanted.map_or_else(|| "the highest rate".to_owned(), |rate| format!("{rate} frames/s"));
-            let label = format!("{} ({:.4} %)", thousands(row.missing), row.missing_percent);
-            (format!("Missing at {load}"), row.missing as f64, label)
+    for row in &report.rows {
+        let Some((title, value, label)) = bar(report.measure, row) else { continue };
+        let name = match &row.stage {
+            Some(stage) => format!("{} {stage}", row.contestant),
+            None => row.contestant.clone(),
         };
-        let at = loads.iter().position(|load| *load == title).unwrap_or_else(|| {
-            loads.push(title.clone());
-            plots.push((title, Vec::new()));
-            loads.len() - 1
-        });
-        plots[at].1.push((row.contestant.clone(), value, label));
+        match plots.iter_mut().find(|(known, _)| *known == title) {
+            Some((_, bars)) => bars.push((name, value, label)),
+            None => plots.push((title, vec![(name, value, label)])),
+        }
     }
     plots
+}
+
+/// A row's bar, and the plot in which it stands; none without a figure.
+fn bar(measure: &str, row: &Row) -> Option<(String, f64, String)> {
+    Some(match measure {
+        "zero-loss" => {
+            let rate = row.rate?;
+            ("Highest rate without loss, frames per second".to_owned(), rate, thousands(rate as u64))
+        }
+        "stages" => {
+            let ns = row.stage_ns?;
+            ("CPU nanoseconds a frame of each stage".to_owned(), ns, format!("{ns:.0}"))
+        }
+        "elapsed" => {
+            let seconds = row.seconds?;
+            (format!("Seconds to capture {} packets", thousands(row.packets?)), seconds, format!("{seconds:.6}"))
+        }
+        _ => {
+            let load = row.rate_wanted.map_or_else(|| "the highest rate".to_owned(), |rate| format!("{rate} frames/s"));
+            let missing = row.missing?;
+            let label = format!("{} ({:.4} %)", thousands(missing), row.missing_percent?);
+            (format!("Missing at {load}"), missing as f64, label)
+        }
+    })
 }
 
 fn plot(page: &mut String, title: &str, bars: &Bars) {
@@ -112,11 +121,16 @@ fn plot(page: &mut String, title: &str, bars: &Bars) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::report::Row;
 
     #[test]
     fn the_words_of_others_are_no_markup() {
-        let row = Row { contestant: "<script>x</script>".into(), sent: 1, ..Row::default() };
+        let row = Row {
+            contestant: "<script>x</script>".into(),
+            runs: 1,
+            missing: Some(1),
+            missing_percent: Some(1.0),
+            ..Row::default()
+        };
         let report = Report {
             measure: "drop-rate",
             rows: vec![row],

@@ -25,6 +25,11 @@ pub(crate) struct Lab {
 }
 
 impl End {
+    /// An interface that is there already.
+    pub(crate) fn of_this_namespace(interface: &str) -> Self {
+        Self { interface: interface.to_owned(), namespace: None }
+    }
+
     /// Runs `task` where the interface is.
     pub(crate) fn inside<T: Send>(&self, task: impl FnOnce() -> T + Send) -> Result<T> {
         match &self.namespace {
@@ -55,19 +60,46 @@ impl End {
     }
 }
 
+/// How often each end had got or lost its carrier; `None` where nobody tells.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Carriers([Option<u32>; 2]);
+
 impl Lab {
+    /// To be compared with a later look. Both ends have a carrier now, or it is an error.
+    pub(crate) fn carriers(&self) -> Result<Carriers> {
+        for end in [&self.sender, &self.receiver] {
+            end.inside(|| wait_for_carrier(&end.interface))??;
+        }
+        self.carrier_changes()
+    }
+
+    /// An error if a link was down since: what is missing then is no matter of the rate.
+    pub(crate) fn kept_carriers(&self, before: &Carriers) -> Result<()> {
+        let now = self.carrier_changes()?;
+        for (end, (before, now)) in [&self.sender, &self.receiver].iter().zip(before.0.iter().zip(now.0)) {
+            if *before != now {
+                bail!("the link of {} went down during the run: look at cable and switch", end.interface);
+            }
+        }
+        Ok(())
+    }
+
+    fn carrier_changes(&self) -> Result<Carriers> {
+        let of =
+            |end: &End| -> Result<Option<u32>> { Ok(end.inside(|| interfaces::carrier_changes(&end.interface))??) };
+        Ok(Carriers([of(&self.sender)?, of(&self.receiver)?]))
+    }
+
     /// The two ports that are named, or a veth pair, which ends with this value whatever happens.
     pub(crate) fn new(common: &Common) -> Result<Self> {
         let lab = match (&common.interface, &common.send) {
             (Some(receiver), Some(sender)) => {
-                let end = |name: &String| End { interface: name.clone(), namespace: None };
-                Self { sender: end(sender), receiver: end(receiver), libpcap: common.libpcap.clone() }
+                let (sender, receiver) = (End::of_this_namespace(sender), End::of_this_namespace(receiver));
+                Self { sender, receiver, libpcap: common.libpcap.clone() }
             }
             _ => Self::veth(common)?,
         };
-        for end in [&lab.sender, &lab.receiver] {
-            end.inside(|| wait_for_carrier(&end.interface))??;
-        }
+        lab.carriers()?;
         Ok(lab)
     }
 

@@ -6,22 +6,26 @@ mod environment;
 mod expect;
 mod html;
 mod lab;
+mod output;
+mod process;
 mod program;
 mod report;
+mod row;
 mod run;
 mod stages;
+mod sys;
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::options::LogOptions;
 use crate::{Failure, logging, print, tell};
 pub(crate) use args::BenchArgs;
 use args::Measure;
+use output::Files;
 
 pub(crate) fn bench(args: &BenchArgs, log: &LogOptions) -> Result<(), Failure> {
     logging::start(log).map_err(Failure::Setup)?;
@@ -33,12 +37,16 @@ pub(crate) fn bench(args: &BenchArgs, log: &LogOptions) -> Result<(), Failure> {
     let Some(common) = args.measure.common() else {
         return expect::expect(&args.measure, &stop);
     };
+    let files = Files::prepare(&common.files).map_err(Failure::Setup)?;
+    if let Measure::Stages { goals, .. } = &args.measure {
+        goals.iter().try_for_each(stages::Goal::check).map_err(Failure::Setup)?;
+    }
     let lab = lab::Lab::new(common).map_err(Failure::Setup)?;
     let field = contestant::field(common, &lab).map_err(Failure::Setup)?;
-    let environment = environment::describe(&lab);
+    let environment = environment::describe(Some(&lab.sender), &lab.receiver, field.versions());
     tell(format_args!("{}", environment.text()));
     let bench = run::Bench { lab: &lab, common, stop: &stop };
-    let report = match &args.measure {
+    let mut report = match &args.measure {
         Measure::DropRate { rates, repeats, time, .. } => {
             bench.drop_rate(&field, rates, repeats.get(), time.duration())
         }
@@ -46,27 +54,19 @@ pub(crate) fn bench(args: &BenchArgs, log: &LogOptions) -> Result<(), Failure> {
             bench.elapsed(&field, &packets.iter().map(|n| n.get()).collect::<Vec<_>>(), repeats.get())
         }
         Measure::ZeroLoss { time, resolution, .. } => bench.zero_loss(&field, time.duration(), resolution.0),
-        Measure::Stages { rate, repeats, time, .. } => bench.stages(&field, rate.0, time.duration(), repeats.get()),
+        Measure::Stages { rate, repeats, time, goals, .. } => {
+            let own = [stages::Goal::File(None)];
+            let goals = if goals.is_empty() { &own[..] } else { goals };
+            stages::measure(&bench, &field, rate.0, time.duration(), repeats.get(), goals)
+        }
         Measure::Expect { .. } => return Ok(()), // dealt with above
     };
-    let mut report = report.map_err(Failure::Running)?;
     report.environment = Some(environment);
     print(report.table().as_bytes()).map_err(Failure::Running)?;
-    write_files(common, &report).map_err(Failure::Running)?;
+    files.write(&report).map_err(Failure::Running)?;
     if bench.interrupted() {
         tell("ringtap: interrupted: the table holds what was measured until then");
         return Err(Failure::Told);
-    }
-    Ok(())
-}
-
-fn write_files(common: &args::Common, report: &report::Report) -> Result<()> {
-    if let Some(path) = &common.json {
-        let json = serde_json::to_string_pretty(report)?;
-        fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(path) = &common.html {
-        fs::write(path, html::page(report)).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

@@ -1,37 +1,25 @@
-//! Other programs as contestants: each writes a capture file, from which the numbers are read, and says by itself what it dropped.
+//! Other programs as contestants: how each is called, and how it says what it dropped.
 
 use std::env;
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
-use capture::{CaptureError, Readiness, RxBatch, RxQueue};
-use capture_pcap::{FileOptions, FileQueue};
-use pktgen::Tracker;
-use rustix::process::{Pid, Signal, kill_process_group};
+use anyhow::{Result, bail};
 
-use super::contestant::Capture;
-use super::lab::Lab;
-use super::run::STREAM;
+use super::process::version_line;
 
 /// A program and how it is used.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub name: String,
     /// Words, with {iface}, {file} and {count}.
-    words: Vec<String>,
+    pub words: Vec<String>,
     /// Words for ending after a count, where that is possible.
     count: Vec<String>,
     /// What it writes to standard error when it has begun to capture; without it, it is given a second.
-    ready: Option<&'static str>,
+    pub ready: Option<&'static str>,
     /// Finds its own figure of drops in what it wrote.
-    dropped: fn(&str) -> Option<u64>,
+    pub dropped: fn(&str) -> Option<u64>,
 }
 
 /// Those that are known: name, command, how to count, when it is ready, its figure.
@@ -125,201 +113,33 @@ impl Program {
         env::split_paths(&path).any(|folder| folder.join(program).exists())
     }
 
-    /// Starts it, and waits until it captures.
-    pub(crate) fn start(&self, lab: &Lab, count: Option<u64>) -> Result<Running> {
+    /// Its command line for a number of frames, or without an end.
+    pub(crate) fn command(&self, interface: &str, file: &Path, count: Option<u64>) -> Result<Vec<String>> {
         if count.is_some() && self.count.is_empty() {
             bail!("its command line does not say how it ends after a number of frames");
         }
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let file = folder.path().join("capture");
         let fill = |word: &String| {
-            word.replace("{iface}", &lab.receiver.interface)
+            word.replace("{iface}", interface)
                 .replace("{file}", &file.to_string_lossy())
                 .replace("{count}", &count.unwrap_or(0).to_string())
         };
         let counting = if count.is_some() { &self.count[..] } else { &[] };
-        let words: Vec<String> = self.words.iter().chain(counting).map(fill).collect();
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0);
-        lab.receiver.run_inside(&mut command);
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", words[0]))?;
-        let (sender, lines) = mpsc::channel();
-        for pipe in [
-            child.stdout.take().map(|p| Box::new(p) as Box<dyn Read + Send>),
-            child.stderr.take().map(|p| Box::new(p) as _),
-        ] {
-            let sender = sender.clone();
-            let pipe = pipe.context("a pipe")?;
-            let pass =
-                move || BufReader::new(pipe).split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(line));
-            thread::spawn(move || pass().is_ok());
-        }
-        let mut running = Running {
-            child,
-            folder,
-            lines,
-            text: String::new(),
-            dropped: self.dropped,
-            status: None,
-            ended_at: None,
-            cpu: None,
-            looked: Instant::now(),
-            counting: count.is_some(),
-        };
-        running.wait_until_ready(self.ready)?;
-        Ok(running)
-    }
-}
-
-/// A program that captures.
-pub(crate) struct Running {
-    child: Child,
-    folder: tempfile::TempDir,
-    lines: Receiver<Vec<u8>>,
-    text: String,
-    dropped: fn(&str) -> Option<u64>,
-    status: Option<ExitStatus>,
-    ended_at: Option<Instant>,
-    cpu: Option<Duration>,
-    /// When CPU time was last read.
-    looked: Instant,
-    /// It was asked to end after a number of frames.
-    counting: bool,
-}
-
-impl Running {
-    fn wait_until_ready(&mut self, ready: Option<&str>) -> Result<()> {
-        let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(15) {
-            self.read_lines(Duration::from_millis(50));
-            if self.ended() {
-                bail!("it ended at the start with {}: {}", self.status.unwrap_or_default(), self.text.trim());
-            }
-            let seen = ready.is_none_or(|ready| self.text.contains(ready));
-            // The words come a moment before the deed.
-            if seen && begin.elapsed() > Duration::from_secs(1) {
-                thread::sleep(Duration::from_millis(300));
-                return Ok(());
-            }
-        }
-        bail!("it did not begin to capture within 15 s: {}", self.text.trim())
+        Ok(self.words.iter().chain(counting).map(fill).collect())
     }
 
-    /// Takes what it wrote; of very much the last part is kept.
-    fn read_lines(&mut self, wait: Duration) {
-        const KEPT: usize = 64 << 10;
-        if self.text.len() > 2 * KEPT {
-            let start = (self.text.len() - KEPT..).find(|&at| self.text.is_char_boundary(at)).unwrap_or(0);
-            self.text.drain(..start);
-        }
-        if let Ok(line) = self.lines.recv_timeout(wait) {
-            self.text += &String::from_utf8_lossy(&line);
-            self.text.push('\n');
-        }
-        while let Ok(line) = self.lines.try_recv() {
-            self.text += &String::from_utf8_lossy(&line);
-            self.text.push('\n');
-        }
+    /// How it is used, for the report.
+    pub(crate) fn options(&self) -> String {
+        if self.name == "scapy" { "sniff(store=False), PcapWriter".to_owned() } else { self.words.join(" ") }
     }
 
-    pub(crate) fn ended(&mut self) -> bool {
-        if self.status.is_none() {
-            // To look through /proc costs some CPU, which a program that is measured needs.
-            if self.looked.elapsed() > Duration::from_millis(100) {
-                self.cpu = cpu_of(self.child.id()).or(self.cpu);
-                self.looked = Instant::now();
-            }
-            self.status = self.child.try_wait().ok().flatten();
-            self.ended_at = self.status.map(|_| Instant::now());
+    /// What it says of its version, if it is one that is known: a command line of the user's is not run for that.
+    pub(crate) fn version(&self) -> Option<String> {
+        if self.name == "scapy" {
+            return version_line(&[&self.words[0], "-c", "import scapy; print(scapy.__version__)"]);
         }
-        self.status.is_some()
+        KNOWN.iter().find(|known| known.0 == self.name)?;
+        version_line(&[&self.words[0], "--version"])
     }
-
-    /// Ends it by SIGINT, as its users do.
-    pub(crate) fn finish(mut self) -> Result<Capture> {
-        let by_itself = self.ended();
-        if by_itself && !self.counting {
-            bail!("it ended by itself with {}: {}", self.status.unwrap_or_default(), self.text.trim());
-        }
-        if !by_itself {
-            self.cpu = cpu_of(self.child.id()).or(self.cpu);
-            // The group, as Ctrl-C does: a script is not the program that it starts.
-            let pid = Pid::from_child(&self.child);
-            kill_process_group(pid, Signal::INT).context("cannot signal the program")?;
-            let begin = Instant::now();
-            while !self.ended() {
-                if begin.elapsed() > Duration::from_secs(30) {
-                    bail!("it did not end within 30 s of SIGINT");
-                }
-                self.read_lines(Duration::from_millis(20));
-            }
-        }
-        let begin = Instant::now();
-        while begin.elapsed() < Duration::from_millis(200) {
-            self.read_lines(Duration::from_millis(50));
-        }
-        let status = self.status.unwrap_or_default();
-        if !(status.success() || status.signal() == Some(Signal::INT.as_raw()) || status.code() == Some(130)) {
-            bail!("it failed with {status}: {}", self.text.trim());
-        }
-        let file = self.folder.path().join("capture");
-        if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
-            bail!("it made no capture file: {}", self.text.trim());
-        }
-        let tracker = read(&file).with_context(|| format!("its capture file ({})", self.text.trim()))?;
-        let reached = self.ended_at.filter(|_| by_itself);
-        Ok(Capture { tracker, dropped_said: (self.dropped)(&self.text), cpu: self.cpu, reached })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.status.is_none() {
-            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL); // a bench that is broken off leaves nobody behind
-            let _ = self.child.wait();
-        }
-    }
-}
-
-/// The numbers in a capture file; one that is not whole at its end, as of a program that was ended, counts as far as it goes.
-fn read(file: &Path) -> Result<Tracker> {
-    let mut tracker = Tracker::of(STREAM);
-    let mut queue = FileQueue::open([file], FileOptions::default())?;
-    loop {
-        match queue.next_batch() {
-            Ok(Some(mut batch)) => {
-                batch.frames().for_each(|frame| tracker.see(frame.data, frame.timestamp.as_nanos()));
-                continue;
-            }
-            Ok(None) => {}
-            Err(CaptureError::Damaged { offset, .. }) if offset > FILE_HEADER => return Ok(tracker),
-            Err(error) => return Err(error.into()),
-        }
-        if queue.wait(Duration::ZERO)? == Readiness::Ended {
-            return Ok(tracker);
-        }
-    }
-}
-
-/// Octets of the header of a pcap file.
-const FILE_HEADER: u64 = 24;
-
-/// User and system time of a process and its children so far (proc_pid_stat(5): fields 14 and 15, in ticks of 10 ms).
-fn cpu_of(pid: u32) -> Option<Duration> {
-    let mut ticks = 0;
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        let Some((head, rest)) = stat.rsplit_once(") ") else { continue };
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let own = head.split(' ').next().and_then(|own| own.parse::<u32>().ok());
-        let parent = fields.get(1).and_then(|parent| parent.parse::<u32>().ok());
-        if own == Some(pid) || parent == Some(pid) {
-            let time = |n: usize| fields.get(n).and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
-            ticks += time(11) + time(12);
-        }
-    }
-    (ticks > 0).then(|| Duration::from_millis(ticks * 10))
 }
 
 /// The number before these words.

@@ -1,47 +1,19 @@
 //! Results as a table.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use pktgen::{Latencies, Latency};
 use serde::Serialize;
 
 use super::environment::Environment;
-
-/// One row: a contestant under one load, medians over the runs.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Row {
-    pub contestant: String,
-    /// Frames a second; `None` for as fast as the generator goes.
-    pub rate_wanted: Option<f64>,
-    pub rate: f64,
-    pub runs: usize,
-    pub sent: u64,
-    /// Different frames that arrived, by their numbers.
-    pub received: u64,
-    /// Sent and not arrived, by their numbers.
-    pub missing: u64,
-    pub missing_percent: f64,
-    pub doubled: u64,
-    pub reordered: u64,
-    /// What the mechanism itself says that it dropped; `None` if it does not know.
-    pub dropped_said: Option<u64>,
-    /// CPU time of the reader.
-    pub cpu_seconds_per_million: Option<f64>,
-    /// From the stamp to the kernel's time stamp, microseconds: 50, 90, 99, 99.9 percent, longest.
-    pub latency_us: Option<[f64; 5]>,
-    /// `stages`: how far frames went, and CPU nanoseconds that the last stage took by itself.
-    pub stage: Option<&'static str>,
-    pub stage_ns: Option<f64>,
-    /// `elapsed`: frames, and seconds until they were captured.
-    pub packets: Option<u64>,
-    pub seconds: Option<f64>,
-    /// Why there are no figures.
-    pub error: Option<String>,
-}
+use super::row::Row;
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub measure: &'static str,
-    pub frame_octets: u64,
+    /// `None`: as the other machine sends them.
+    pub frame_octets: Option<u64>,
     pub environment: Option<Environment>,
     pub rows: Vec<Row>,
     /// What did not take part, and why.
@@ -61,11 +33,30 @@ pub(crate) fn thousands(n: u64) -> String {
     text
 }
 
+/// What is not there is an empty cell.
+fn cell<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(String::new, text)
+}
+
+/// A point of a distribution, in microseconds.
+pub(crate) fn micros(point: Latency) -> String {
+    match point {
+        Latency::Ahead => "unknown".to_owned(),
+        Latency::Time(time) => format!("{:.0}", time.as_nanos() as f64 / 1e3),
+        Latency::Beyond => format!("> {} s", Latencies::LONGEST.as_secs()),
+    }
+}
+
+/// A figure that the ledger may not know.
+pub(crate) fn known(count: Option<u64>) -> String {
+    count.map_or_else(|| "unknown".to_owned(), thousands)
+}
+
 impl Report {
     /// The columns' headings.
     pub(crate) fn headings(&self) -> Vec<&'static str> {
         match self.measure {
-            "elapsed" => vec!["contestant", "packets", "seconds", "packets/s"],
+            "elapsed" => vec!["contestant", "packets", "runs", "seconds", "packets/s"],
             "stages" => vec![
                 "contestant",
                 "stage",
@@ -79,10 +70,11 @@ impl Report {
                 "p50 us",
                 "p99 us",
             ],
-            "zero-loss" => vec!["contestant", "highest rate without loss", "CPU s per M", "p99 us"],
+            "zero-loss" => vec!["contestant", "highest rate without loss", "burst", "CPU s per M", "p99 us"],
             _ => vec![
                 "contestant",
                 "rate",
+                "runs",
                 "sent",
                 "received",
                 "dropped (said)",
@@ -90,62 +82,77 @@ impl Report {
                 "missing %",
                 "doubled",
                 "reordered",
+                "burst",
                 "CPU s per M",
                 "p99 us",
             ],
         }
     }
 
+    /// Those of a row. One without figures is its contestant and why.
     pub(crate) fn cells(&self, row: &Row) -> Vec<String> {
-        let cpu = row.cpu_seconds_per_million.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.3}"));
-        let p99 = row.latency_us.map_or_else(|| "-".to_owned(), |latency| format!("{:.0}", latency[2]));
-        if let Some(error) = &row.error {
-            return vec![row.contestant.clone(), error.clone()];
+        let name = row.contestant.clone();
+        if row.runs == 0 {
+            return vec![name, row.error.clone().unwrap_or_default()];
         }
+        let rate = cell(row.rate, |rate| thousands(rate.round() as u64));
+        let cpu = cell(row.cpu_seconds_per_million, |cpu| format!("{cpu:.3}"));
+        let latency = |n: usize| cell(row.latency_us, |points| micros(points[n]));
+        let burst = cell(row.largest_burst, |burst| burst.to_string());
+        let nanos = |ns: Option<f64>| cell(ns, |ns| format!("{ns:.0}"));
         match self.measure {
-            "elapsed" => {
-                let seconds = row.seconds.unwrap_or(f64::NAN);
-                let packets = row.packets.unwrap_or(0);
-                let rate = thousands((packets as f64 / seconds) as u64);
-                vec![row.contestant.clone(), thousands(packets), format!("{seconds:.6}"), rate]
+            "elapsed" => vec![
+                name,
+                cell(row.packets, thousands),
+                row.runs.to_string(),
+                cell(row.seconds, |seconds| format!("{seconds:.6}")),
+                cell(row.packets.zip(row.seconds), |(packets, seconds)| thousands((packets as f64 / seconds) as u64)),
+            ],
+            "stages" => vec![
+                name,
+                row.stage.clone().unwrap_or_default(),
+                rate,
+                cell(row.sent, thousands),
+                cell(row.received, thousands),
+                cell(row.missing, thousands),
+                cell(row.doubled, thousands),
+                nanos(row.cpu_seconds_per_million.map(|cpu| cpu * 1e3)),
+                if row.below_noise == Some(true) { "below noise".to_owned() } else { nanos(row.stage_ns) },
+                latency(0),
+                latency(2),
+            ],
+            "zero-loss" => {
+                vec![name, if row.interrupted { format!("at least {rate}") } else { rate }, burst, cpu, latency(2)]
             }
-            "stages" => {
-                let at =
-                    |n: usize| row.latency_us.map_or_else(|| "-".to_owned(), |latency| format!("{:.0}", latency[n]));
-                let nanos = |ns: Option<f64>| ns.map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"));
-                vec![
-                    row.contestant.clone(),
-                    row.stage.unwrap_or_default().to_owned(),
-                    thousands(row.rate.round() as u64),
-                    thousands(row.sent),
-                    thousands(row.received),
-                    thousands(row.missing),
-                    thousands(row.doubled),
-                    nanos(row.cpu_seconds_per_million.map(|cpu| cpu * 1e3)),
-                    nanos(row.stage_ns),
-                    at(0),
-                    at(2),
-                ]
-            }
-            "zero-loss" => vec![row.contestant.clone(), thousands(row.rate as u64), cpu, p99],
-            _ => {
-                let said = row.dropped_said.map_or_else(|| "unknown".to_owned(), thousands);
-                let rate = thousands(row.rate.round() as u64);
-                vec![
-                    row.contestant.clone(),
-                    if row.rate_wanted.is_none() { format!("max ({rate})") } else { rate },
-                    thousands(row.sent),
-                    thousands(row.received),
-                    said,
-                    thousands(row.missing),
-                    format!("{:.4}", row.missing_percent),
-                    thousands(row.doubled),
-                    thousands(row.reordered),
-                    cpu,
-                    p99,
-                ]
+            measure => vec![
+                name,
+                if row.rate_wanted.is_none() && measure == "drop-rate" { format!("max ({rate})") } else { rate },
+                row.runs.to_string(),
+                known(row.sent),
+                known(row.received),
+                known(row.dropped_said),
+                known(row.missing),
+                cell(row.missing_percent, |percent| format!("{percent:.4}")),
+                cell(row.doubled, thousands),
+                cell(row.reordered, thousands),
+                burst,
+                cpu,
+                latency(2),
+            ],
+        }
+    }
+
+    /// What does not fit into the columns, a line each.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks: Vec<String> = self.rows.iter().flat_map(remarks_of).collect();
+        let mut told = BTreeSet::new();
+        for row in &self.rows {
+            if let Some(options) = row.options.as_ref().filter(|options| told.insert((&row.contestant, *options))) {
+                remarks.push(format!("{}: {options}", row.contestant));
             }
         }
+        remarks.extend(self.absent.iter().map(|(name, why)| format!("{name}: not measured: {why}")));
+        remarks
     }
 
     /// As text, in columns.
@@ -176,11 +183,43 @@ impl Report {
             text.truncate(text.trim_end().len());
             text.push('\n');
         }
-        for (name, why) in &self.absent {
-            let _ = writeln!(text, "{name}: not measured: {why}");
+        for remark in self.remarks() {
+            let _ = writeln!(text, "{remark}");
         }
         text
     }
+}
+
+fn remarks_of(row: &Row) -> Vec<String> {
+    let load = match (row.rate_wanted, row.packets, &row.stage) {
+        (_, _, Some(stage)) => format!(", {stage}"),
+        (Some(rate), ..) => format!(" at {rate}/s"),
+        (_, Some(packets), _) => format!(" with {} frames", thousands(packets)),
+        _ => String::new(),
+    };
+    let mut remarks = Vec::new();
+    if row.runs > 0
+        && let Some(error) = &row.error
+    {
+        remarks.push(format!("{} of {} runs failed, the first: {error}", row.failed, row.failed + row.runs));
+    }
+    if row.interrupted {
+        remarks.push("interrupted: what was found until then".to_owned());
+    }
+    if let Some(ahead) = row.latency_ahead.filter(|ahead| *ahead > 0) {
+        let ahead = thousands(ahead);
+        remarks.push(format!(
+            "{ahead} frames have a stamp in the receiver's future: the clocks differ, so no latency is exact"
+        ));
+    }
+    if let Some(beyond) = row.latency_beyond.filter(|beyond| *beyond > 0) {
+        remarks.push(format!("{} frames took more than {} s", thousands(beyond), Latencies::LONGEST.as_secs()));
+    }
+    if let Some(behind) = row.behind_seconds.filter(|behind| *behind > 0.0) {
+        remarks.push(format!("the generator fell {behind:.3} s behind: the rate is more than it can do"));
+    }
+    remarks.extend(row.notes.iter().cloned());
+    remarks.into_iter().map(|remark| format!("{}{load}: {remark}", row.contestant)).collect()
 }
 
 #[cfg(test)]
@@ -199,10 +238,14 @@ mod tests {
     fn what_is_unknown_is_said_so_and_who_is_absent_is_named() {
         let row = Row {
             contestant: "netmap".into(),
-            rate: 1000.0,
+            rate: Some(1000.0),
             rate_wanted: Some(1000.0),
-            sent: 5,
-            missing: 2,
+            runs: 2,
+            failed: 1,
+            error: Some("the cable".into()),
+            sent: Some(5),
+            missing: Some(2),
+            latency_ahead: Some(3),
             ..Row::default()
         };
         let failed = Row { contestant: "scapy".into(), error: Some("it ended with 1".into()), ..Row::default() };
@@ -215,5 +258,21 @@ mod tests {
         let table = report.table();
         assert!(table.contains("unknown") && table.contains("dumpcap: not measured: not installed"), "{table}");
         assert!(table.contains("scapy       it ended with 1"), "{table}");
+        assert!(table.contains("netmap at 1000/s: 1 of 3 runs failed, the first: the cable"), "{table}");
+        assert!(table.contains("netmap at 1000/s: 3 frames have a stamp in the receiver's future"), "{table}");
+    }
+
+    #[test]
+    fn a_stage_within_the_noise_has_no_figure() {
+        let row = Row {
+            runs: 1,
+            stage: Some("+ dissect".into()),
+            below_noise: Some(true),
+            cpu_seconds_per_million: Some(0.028),
+            ..Row::default()
+        };
+        let report = Report { measure: "stages", rows: vec![row], ..Report::default() };
+        let table = report.table();
+        assert!(table.contains("28") && table.contains("below noise"), "{table}");
     }
 }

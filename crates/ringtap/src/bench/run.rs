@@ -1,12 +1,11 @@
 //! The measurements: a generator, a contestant, and the numbers that tell what is missing.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use capture::TxQueue;
 use capture_afpacket::{CopyTx, Tx, TxOptions};
 use pktgen::{Addresses, Endpoints, Kind, Limits, MacRange, Pace, Rate, Source, Uniform, highest_without_loss};
@@ -14,8 +13,8 @@ use pktgen::{Addresses, Endpoints, Kind, Limits, MacRange, Pace, Rate, Source, U
 use super::args::Common;
 use super::contestant::{Capture, Contestant, Field, Running};
 use super::lab::Lab;
-use super::report::{Report, Row};
-use super::stages::{self, Log, Logged, Measured, Stage};
+use super::report::{Report, known};
+use super::row::{Row, medians};
 use crate::generate::{TxBackend, default_backend};
 use crate::tell;
 
@@ -41,125 +40,82 @@ impl Bench<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn report(&self, measure: &'static str, field: &Field) -> Report {
-        Report { measure, frame_octets: self.common.length.get(), absent: field.absent.clone(), ..Report::default() }
+    pub(super) fn report(&self, measure: &'static str, field: &Field) -> Report {
+        let frame_octets = Some(self.common.length.get());
+        Report { measure, frame_octets, absent: field.absent.clone(), ..Report::default() }
     }
 
-    /// Each contestant at each rate, several times over; contestants in turn, so that a busy minute hits all.
-    pub(crate) fn drop_rate(&self, field: &Field, rates: &[Rate], repeats: u64, time: Duration) -> Result<Report> {
-        let mut report = self.report("drop-rate", field);
-        for rate in rates {
-            let mut runs: Vec<Vec<Row>> = field.present.iter().map(|_| Vec::new()).collect();
-            for run in 0..repeats {
-                for (contestant, rows) in field.present.iter().zip(&mut runs) {
-                    if self.interrupted() {
-                        break;
-                    }
-                    let row =
-                        self.trial(contestant, rate.0, time).unwrap_or_else(|error| failed(contestant, rate.0, &error));
-                    tell(format_args!("run {} of {repeats}: {}", run + 1, one_line(&row)));
+    /// Each contestant under one load, several times over; contestants in turn, so that a busy minute hits all.
+    fn rounds(&self, field: &Field, repeats: u64, run: impl Fn(&Contestant) -> Row) -> Vec<Row> {
+        let mut runs: Vec<Vec<Row>> = field.present.iter().map(|_| Vec::new()).collect();
+        for n in 0..repeats {
+            for (contestant, rows) in field.present.iter().zip(&mut runs) {
+                if self.interrupted() {
+                    break;
+                }
+                let row = run(contestant);
+                tell(format_args!("run {} of {repeats}: {}", n + 1, one_line(&row)));
+                // A run that the user broke off is no failure of the contestant.
+                if row.runs > 0 || rows.is_empty() || !self.interrupted() {
                     rows.push(row);
                 }
             }
-            report.rows.extend(runs.iter().filter_map(|rows| medians(rows)));
         }
-        Ok(report)
+        runs.iter().filter_map(|rows| medians(rows)).collect()
+    }
+
+    /// What each contestant loses at each rate.
+    pub(crate) fn drop_rate(&self, field: &Field, rates: &[Rate], repeats: u64, time: Duration) -> Report {
+        let mut report = self.report("drop-rate", field);
+        for rate in rates {
+            report.rows.extend(self.rounds(field, repeats, |contestant| {
+                self.trial(contestant, rate.0, time)
+                    .unwrap_or_else(|error| Row::failed(contestant.name(), rate.0, &error))
+            }));
+        }
+        report
     }
 
     /// The highest rate without loss of each contestant.
-    pub(crate) fn zero_loss(&self, field: &Field, time: Duration, resolution: f64) -> Result<Report> {
+    pub(crate) fn zero_loss(&self, field: &Field, time: Duration, resolution: f64) -> Report {
         let mut report = self.report("zero-loss", field);
         for contestant in &field.present {
             if self.interrupted() {
                 break;
             }
-            // What the generator reaches while this contestant captures is the highest rate that can be tried.
-            let search = || -> Result<Row> {
-                let first = self.trial(contestant, None, time)?;
-                tell(one_line(&first));
-                let mut best: Option<Row> = (first.missing == 0).then(|| first.clone());
-                if best.is_none() {
-                    highest_without_loss(first.rate, resolution, |rate| -> Result<bool> {
-                        if self.interrupted() {
-                            return Err(anyhow!("interrupted"));
-                        }
-                        let row = self.trial(contestant, Some(rate), time)?;
-                        tell(one_line(&row));
-                        let passed = row.missing == 0 && row.rate >= rate * 0.99;
-                        if passed && best.as_ref().is_none_or(|best| best.rate < row.rate) {
-                            best = Some(row);
-                        }
-                        Ok(passed)
-                    })?;
-                }
-                best.ok_or_else(|| anyhow!("lost frames at every rate that was tried"))
-            };
-            report.rows.push(search().unwrap_or_else(|error| failed(contestant, None, &error)));
+            let row = search(resolution, |rate| {
+                let row = self.trial(contestant, rate, time)?;
+                tell(one_line(&row));
+                Ok(row)
+            });
+            report.rows.push(Row { contestant: contestant.name().to_owned(), ..row });
         }
-        Ok(report)
-    }
-
-    /// Where the time of a frame goes: each mechanism, each stage.
-    pub(crate) fn stages(&self, field: &Field, rate: Option<f64>, time: Duration, repeats: u64) -> Result<Report> {
-        let mut report = self.report("stages", field);
-        for contestant in &field.present {
-            let Contestant::Ours { backend, .. } = contestant else {
-                report.absent.push((contestant.name().to_owned(), "stages are ringtap's own".to_owned()));
-                continue;
-            };
-            let mut before = None;
-            for stage in Stage::ALL {
-                let mut rows = Vec::new();
-                for _ in 0..repeats {
-                    if self.interrupted() {
-                        return Ok(report);
-                    }
-                    let row = stages::measure(self, *backend, stage, rate, time)
-                        .map(|measured| stage_row(contestant, stage, rate, &measured));
-                    let row = row.unwrap_or_else(|error| failed(contestant, rate, &error));
-                    tell(format_args!("{} {}: {}", contestant.name(), stage.name(), one_line(&row)));
-                    rows.push(row);
-                }
-                let Some(row) = medians(&rows) else { continue };
-                let cpu = row.cpu_seconds_per_million.map(|cpu| cpu * 1e3);
-                let own = cpu.map(|cpu| cpu - before.unwrap_or(0.0));
-                before = cpu;
-                report.rows.push(Row { stage: Some(stage.name()), stage_ns: own, ..row });
-            }
-        }
-        Ok(report)
+        report
     }
 
     /// The time that each contestant takes for each number of frames.
-    pub(crate) fn elapsed(&self, field: &Field, packets: &[u64], repeats: u64) -> Result<Report> {
+    pub(crate) fn elapsed(&self, field: &Field, packets: &[u64], repeats: u64) -> Report {
         let mut report = self.report("elapsed", field);
         for &count in packets {
-            let mut runs: Vec<Vec<Row>> = field.present.iter().map(|_| Vec::new()).collect();
-            for run in 0..repeats {
-                for (contestant, rows) in field.present.iter().zip(&mut runs) {
-                    if self.interrupted() {
-                        break;
-                    }
-                    let row = self.time_for(contestant, count).unwrap_or_else(|error| failed(contestant, None, &error));
-                    let seconds =
-                        row.seconds.map_or_else(|| row.error.clone().unwrap_or_default(), |s| format!("{s:.6} s"));
-                    tell(format_args!("run {} of {repeats}: {}, {count} frames: {seconds}", run + 1, row.contestant));
-                    rows.push(Row { packets: Some(count), ..row });
-                }
-            }
-            report.rows.extend(runs.iter().filter_map(|rows| medians(rows)));
+            report.rows.extend(self.rounds(field, repeats, |contestant| {
+                let row = self.time_for(contestant, count);
+                let row = row.unwrap_or_else(|error| Row::failed(contestant.name(), None, &error));
+                Row { packets: Some(count), ..row }
+            }));
         }
-        Ok(report)
+        report
     }
 
+    /// From the first frame that was sent to the last that was captured; of a program, to its end.
     fn time_for(&self, contestant: &Contestant, count: u64) -> Result<Row> {
-        let mut running = contestant.start(self.lab, Some(count))?;
+        let carriers = self.lab.carriers()?;
+        let mut running = contestant.start(self.lab, Some(count), self.stop)?;
         let enough = AtomicBool::new(false);
-        let begin = Instant::now();
-        let reached = thread::scope(|scope| -> Result<Option<Instant>> {
+        let start = Instant::now();
+        let (sent, reached) = thread::scope(|scope| -> Result<(pktgen::Report, Option<Instant>)> {
             let sending = scope.spawn(|| self.send(None, None, &enough));
             let mut reached = None;
-            while !sending.is_finished() && begin.elapsed() < PATIENCE && !self.interrupted() {
+            while !sending.is_finished() && start.elapsed() < PATIENCE && !self.interrupted() {
                 if running.ended() {
                     reached = Some(Instant::now());
                     break;
@@ -167,50 +123,74 @@ impl Bench<'_> {
                 thread::sleep(Duration::from_micros(200));
             }
             enough.store(true, Ordering::Relaxed);
-            sending.join().map_err(|_| anyhow!("the generator panicked; please report it"))??;
-            Ok(reached)
+            Ok((sending.join().map_err(|_| anyhow!("the generator panicked; please report it"))??, reached))
         })?;
-        // Programs end some time after their last frame; what they report is their end.
-        let ended = match running {
-            Running::Ours(_) => running.finish()?.reached.or(reached),
-            Running::Program(_) => reached,
-        };
-        let ended = ended.with_context(|| format!("{count} frames were not reached"))?;
-        let seconds = ended.saturating_duration_since(begin).as_secs_f64();
-        Ok(Row { contestant: contestant.name().to_owned(), seconds: Some(seconds), runs: 1, ..Row::default() })
+        if self.interrupted() && reached.is_none() {
+            bail!("interrupted");
+        }
+        let mut captured = None;
+        if reached.is_some() || matches!(running, Running::Ours(_)) {
+            captured = Some(running.finish(self.stop)?);
+        }
+        self.lab.kept_carriers(&carriers)?;
+        let reached = captured.as_ref().and_then(|capture| capture.reached).or(reached);
+        let (reached, capture) = reached.zip(captured).with_context(|| format!("{count} frames were not reached"))?;
+        let frames = capture.tracker.seen() + capture.tracker.arrivals().other;
+        if frames < count {
+            bail!("it ended after {frames} frames of {count}");
+        }
+        let began = sent.began.context("nothing was sent")?;
+        Ok(Row {
+            contestant: contestant.name().to_owned(),
+            seconds: Some(reached.saturating_duration_since(began).as_secs_f64()),
+            runs: 1,
+            options: Some(capture.options),
+            ..Row::default()
+        })
     }
 
     /// One contestant at one rate for some time.
     fn trial(&self, contestant: &Contestant, rate: Option<f64>, time: Duration) -> Result<Row> {
-        let running = contestant.start(self.lab, None)?;
+        let carriers = self.lab.carriers()?;
+        let running = contestant.start(self.lab, None, self.stop)?;
         let sent = thread::scope(|scope| {
             let sending = scope.spawn(|| self.send(rate, Some(time), self.stop));
             sending.join().map_err(|_| anyhow!("the generator panicked; please report it"))?
         });
+        let interrupted = self.interrupted();
         thread::sleep(SETTLE);
-        let Capture { mut tracker, dropped_said, cpu, .. } = running.finish()?;
-        let sent = sent?;
+        let captured = running.finish(self.stop);
+        // First of all: it explains all others.
+        self.lab.kept_carriers(&carriers)?;
+        let (sent, Capture { mut tracker, dropped_said, cpu, options, .. }) = (sent?, captured?);
+        if sent.filled == 0 {
+            bail!("{}", if interrupted { "interrupted" } else { "nothing was sent" });
+        }
         tracker.expect(STREAM, sent.filled, sent.refused);
         let arrivals = tracker.arrivals();
-        let missing = arrivals.missing.context("the number of frames sent is not known")?;
-        Ok(Row {
+        let mut row = Row {
             contestant: contestant.name().to_owned(),
             rate_wanted: rate,
-            rate: sent.rate,
+            rate: Some(sent.rate),
             runs: 1,
-            sent: sent.sent,
-            received: arrivals.received,
-            missing,
-            missing_percent: missing as f64 * 100.0 / sent.sent.max(1) as f64,
-            doubled: arrivals.doubled,
-            reordered: arrivals.reordered,
+            interrupted,
+            sent: Some(sent.sent),
+            received: Some(arrivals.received),
+            doubled: Some(arrivals.doubled),
+            reordered: Some(arrivals.reordered),
+            other_frames: Some(arrivals.other),
             dropped_said,
             cpu_seconds_per_million: cpu
                 .filter(|_| arrivals.received > 0)
                 .map(|cpu| cpu.as_secs_f64() * 1e6 / arrivals.received as f64),
-            latency_us: arrivals.latency.map(|times| times.map(|time| time.as_nanos() as f64 / 1e3)),
+            largest_burst: Some(sent.largest_burst),
+            behind_seconds: Some(sent.behind.as_secs_f64()),
+            options: Some(options),
             ..Row::default()
-        })
+        };
+        row.set_missing(Some(arrivals.missing.context("the number of frames sent is not known")?));
+        row.set_latency(arrivals.latency);
+        Ok(row)
     }
 
     /// The generator, on the highest core: readers are on the lowest.
@@ -220,15 +200,8 @@ impl Bench<'_> {
         self.send_from(self.source(source)?, rate, time, stop)
     }
 
-    /// The same, with the numbers of the frames in their addresses, and a log of when they were written.
-    pub(super) fn send_logged(&self, rate: Option<f64>, time: Duration, log: &Log) -> Result<pktgen::Report> {
-        let source =
-            Endpoints { first: Ipv4Addr::from(FIRST_ADDRESS).into(), addresses: 1 << 24, port: 0, ports: 1 << 16 };
-        let source = Logged { source: self.source(source)?, log: Arc::clone(log), last: 0 };
-        self.send_from(source, rate, Some(time), self.stop)
-    }
-
-    fn source(&self, source: Endpoints) -> Result<Uniform> {
+    /// Frames of the lab from these addresses and ports.
+    pub(super) fn source(&self, source: Endpoints) -> Result<Uniform> {
         let addresses = Addresses {
             source,
             destination: "10.255.0.1".parse().context("an address")?,
@@ -238,7 +211,7 @@ impl Bench<'_> {
         Ok(Uniform::new(addresses, Kind::Udp, None, self.common.length.get() as usize, true)?)
     }
 
-    fn send_from(
+    pub(super) fn send_from(
         &self,
         source: impl Source + Send,
         rate: Option<f64>,
@@ -258,6 +231,39 @@ impl Bench<'_> {
     }
 }
 
+/// The highest rate without loss. What the generator reaches while the contestant captures is the first that is tried. The best that was found
+/// stays, also if the search does not come to its end: by an error, or by a trial that the user broke off.
+fn search(resolution: f64, mut run: impl FnMut(Option<f64>) -> Result<Row>) -> Row {
+    let (mut best, mut interrupted): (Option<Row>, bool) = (None, false);
+    let mut trial = |rate: Option<f64>| -> Result<(bool, f64)> {
+        let row = run(rate)?;
+        if row.interrupted {
+            interrupted = true;
+            bail!("interrupted");
+        }
+        let reached = row.rate.unwrap_or(0.0);
+        let passed = row.missing == Some(0) && rate.is_none_or(|rate| reached >= rate * 0.99);
+        if passed && best.as_ref().is_none_or(|best| best.rate < row.rate) {
+            best = Some(row);
+        }
+        Ok((passed, reached))
+    };
+    let searched = trial(None).and_then(|(passed, ceiling)| match passed {
+        true => Ok(()),
+        false => highest_without_loss(ceiling, resolution, |rate| Ok(trial(Some(rate))?.0)).map(drop),
+    });
+    let none = || anyhow!("lost frames at every rate that was tried");
+    match (best, searched) {
+        (Some(best), Ok(())) => best,
+        (Some(best), Err(_)) if interrupted => Row { interrupted, ..best },
+        (Some(best), Err(error)) => Row { failed: 1, error: Some(crate::explain(&error)), ..best },
+        (None, searched) => {
+            let error = searched.err().unwrap_or_else(none);
+            Row { interrupted, ..Row::failed("", None, &error) }
+        }
+    }
+}
+
 fn send_by<T: TxQueue>(
     mut tx: T,
     mut source: impl Source,
@@ -273,109 +279,49 @@ fn send_by<T: TxQueue>(
     Ok(pktgen::generate(&mut tx, &mut source, pace, limits, Some(STREAM), stop, |_| {})?)
 }
 
-fn stage_row(contestant: &Contestant, stage: Stage, rate: Option<f64>, measured: &Measured) -> Row {
-    let missing = measured.sent.saturating_sub(measured.arrived);
-    Row {
-        contestant: contestant.name().to_owned(),
-        stage: Some(stage.name()),
-        rate_wanted: rate,
-        rate: measured.rate,
-        runs: 1,
-        sent: measured.sent,
-        received: measured.arrived,
-        missing,
-        missing_percent: missing as f64 * 100.0 / measured.sent.max(1) as f64,
-        doubled: measured.doubled,
-        cpu_seconds_per_million: (measured.frames > 0)
-            .then(|| measured.cpu.as_secs_f64() * 1e6 / measured.frames as f64),
-        latency_us: measured.latency_us,
-        ..Row::default()
+/// A run, for those who wait.
+pub(super) fn one_line(row: &Row) -> String {
+    if let Some(error) = row.error.as_ref().filter(|_| row.runs == 0) {
+        return format!("{}: {error}", row.contestant);
     }
-}
-
-fn failed(contestant: &Contestant, rate: Option<f64>, error: &anyhow::Error) -> Row {
-    Row {
-        contestant: contestant.name().to_owned(),
-        rate_wanted: rate,
-        error: Some(crate::explain(error)),
-        ..Row::default()
+    if let (Some(packets), Some(seconds)) = (row.packets, row.seconds) {
+        return format!("{}: {packets} frames in {seconds:.6} s", row.contestant);
     }
-}
-
-fn one_line(row: &Row) -> String {
-    match &row.error {
-        Some(error) => format!("{}: {error}", row.contestant),
-        None => format!(
-            "{} at {:.0}/s: sent {}, received {}, missing {}, dropped as it says {}",
-            row.contestant,
-            row.rate,
-            row.sent,
-            row.received,
-            row.missing,
-            row.dropped_said.map_or_else(|| "unknown".to_owned(), |n| n.to_string())
-        ),
-    }
-}
-
-/// The runs of one contestant under one load as one row. If any failed, the row says why.
-fn medians(rows: &[Row]) -> Option<Row> {
-    if let Some(failed) = rows.iter().find(|row| row.error.is_some()) {
-        return Some(failed.clone());
-    }
-    let first = rows.first()?;
-    let count = |value: fn(&Row) -> u64| median(rows.iter().map(|row| value(row) as f64)) as u64;
-    let some = |value: fn(&Row) -> Option<f64>| {
-        let all: Option<Vec<f64>> = rows.iter().map(value).collect();
-        all.map(|values| median(values.into_iter()))
-    };
-    Some(Row {
-        rate: median(rows.iter().map(|row| row.rate)),
-        runs: rows.len(),
-        sent: count(|row| row.sent),
-        received: count(|row| row.received),
-        missing: count(|row| row.missing),
-        missing_percent: median(rows.iter().map(|row| row.missing_percent)),
-        doubled: count(|row| row.doubled),
-        reordered: count(|row| row.reordered),
-        // Known only if it was known each time.
-        dropped_said: some(|row| row.dropped_said.map(|n| n as f64)).map(|n| n as u64),
-        cpu_seconds_per_million: some(|row| row.cpu_seconds_per_million),
-        latency_us: first.latency_us.and_then(|_| {
-            let at = |n: usize| {
-                let all: Option<Vec<f64>> = rows.iter().map(|row| row.latency_us.map(|latency| latency[n])).collect();
-                all.map(|values| median(values.into_iter()))
-            };
-            Some([at(0)?, at(1)?, at(2)?, at(3)?, at(4)?])
-        }),
-        seconds: some(|row| row.seconds),
-        ..first.clone()
-    })
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        even if even.is_multiple_of(2) => (values[middle - 1] + values[middle]) / 2.0,
-        _ => values[middle],
-    }
+    format!(
+        "{} at {:.0}/s: sent {}, received {}, missing {}, dropped as it says {}",
+        row.contestant,
+        row.rate.unwrap_or(0.0),
+        known(row.sent),
+        known(row.received),
+        known(row.missing),
+        known(row.dropped_said)
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A contestant that loses above 100,000/s, with a generator that does 1,000,000/s; the `n`th trial goes otherwise.
+    fn trials(n: usize, otherwise: impl Fn(Row) -> Result<Row>) -> Row {
+        let mut count = 0;
+        search(0.01, |wanted| {
+            let rate = wanted.unwrap_or(1e6);
+            let row = Row { rate: Some(rate), missing: Some(u64::from(rate > 1e5)), runs: 1, ..Row::default() };
+            count += 1;
+            if count == n { otherwise(row) } else { Ok(row) }
+        })
+    }
+
     #[test]
-    fn medians_are_medians_and_what_is_unknown_once_is_unknown() {
-        let row =
-            |missing, said| Row { contestant: "x".into(), missing, dropped_said: said, runs: 1, ..Row::default() };
-        let middle = medians(&[row(5, Some(1)), row(1, Some(2)), row(100, Some(3))]).unwrap();
-        assert_eq!((middle.missing, middle.dropped_said, middle.runs), (5, Some(2), 3));
-        assert_eq!(medians(&[row(5, Some(1)), row(1, None)]).unwrap().dropped_said, None);
-        assert!(medians(&[]).is_none());
-        let failed = Row { error: Some("no".into()), ..row(0, None) };
-        assert_eq!(medians(&[row(5, None), failed]).unwrap().error.as_deref(), Some("no"));
+    fn the_best_rate_outlives_the_end_of_the_search() {
+        let whole = trials(0, Ok);
+        assert!(whole.rate.is_some_and(|rate| rate > 90e3) && !whole.interrupted && whole.error.is_none(), "{whole:?}");
+        let cut = trials(8, |row| Ok(Row { interrupted: true, ..row }));
+        assert!(cut.rate.is_some_and(|rate| rate < 1e5) && cut.interrupted && cut.runs == 1, "{cut:?}");
+        let broken = trials(8, |_| bail!("the cable"));
+        assert_eq!((broken.rate, broken.failed, broken.error.as_deref()), (cut.rate, 1, Some("the cable")));
+        let early = trials(2, |row| Ok(Row { interrupted: true, ..row }));
+        assert_eq!((early.rate, early.runs, early.error.as_deref()), (None, 0, Some("interrupted")));
     }
 }

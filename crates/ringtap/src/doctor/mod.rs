@@ -25,6 +25,7 @@ use crate::{Failure, print};
 use change::Live;
 use finding::{Finding, Topic, Verdict};
 use journal::{Deed, Journal, Outcome};
+pub(crate) use read::machine as read_machine;
 
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {

@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use capture::{CaptureError, Count, RxQueue};
-use pktgen::{Received, receive_until};
+use capture::{CaptureError, Count, Frame, QueueStats, RxQueue};
+use pktgen::Work;
 use serde::Serialize;
 
 use super::args::GenArgs;
@@ -19,6 +19,8 @@ use crate::{Failure, print, tell};
 #[derive(Serialize)]
 struct Outcome {
     frames: u64,
+    /// Of the frames on the wire, without frame check sequences.
+    octets: u64,
     /// From the first sight of frames to the last; `None` if all were seen at once.
     seconds: Option<f64>,
     /// In this time.
@@ -30,52 +32,95 @@ struct Outcome {
 /// How often it is looked at what has come.
 const TICK: Duration = Duration::from_millis(10);
 
-/// One thread, and the frames that it has seen so far.
-type Reader = (Arc<AtomicU64>, JoinHandle<Result<Received, CaptureError>>);
+/// What one thread has seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    frames: AtomicU64,
+    octets: AtomicU64,
+}
+
+/// Counts in the thread, and shows it when the queue is empty.
+#[derive(Default)]
+struct Counter {
+    frames: u64,
+    octets: u64,
+    seen: Arc<Seen>,
+}
+
+impl Work for Counter {
+    #[inline]
+    fn frame(&mut self, frame: &Frame<'_>) {
+        self.frames += 1;
+        self.octets += u64::from(frame.wire_len);
+    }
+
+    fn pause(&mut self) -> bool {
+        self.seen.frames.store(self.frames, Ordering::Relaxed);
+        self.seen.octets.store(self.octets, Ordering::Relaxed);
+        false
+    }
+}
 
 /// A thread for each queue.
 struct Readers {
     args: GenArgs,
     stop: Arc<AtomicBool>,
-    threads: Vec<Reader>,
+    seen: Vec<Arc<Seen>>,
+    threads: Vec<JoinHandle<Result<QueueStats, CaptureError>>>,
 }
 
 impl Take for Readers {
     fn take<Q: RxQueue + Send + 'static>(&mut self, mut queue: Q) -> Result<()> {
         let (args, stop, number) = (self.args.clone(), Arc::clone(&self.stop), self.threads.len());
-        let seen = Arc::new(AtomicU64::new(0));
-        let shown = Arc::clone(&seen);
+        let mut counter = Counter::default();
+        self.seen.push(Arc::clone(&counter.seen));
         let read = move || {
             args.pin(number);
-            receive_until(&mut queue, &stop, &[], |tracker| shown.store(tracker.seen(), Ordering::Relaxed))
+            pktgen::read(&mut queue, &stop, &mut counter)?;
+            counter.pause();
+            queue.stats()
         };
-        self.threads.push((seen, thread::Builder::new().name(format!("rt-gen-rx-{number}")).spawn(read)?));
+        self.threads.push(thread::Builder::new().name(format!("rt-gen-rx-{number}")).spawn(read)?);
         Ok(())
     }
 }
 
 impl Readers {
-    fn seen(&self) -> u64 {
-        self.threads.iter().map(|(seen, _)| seen.load(Ordering::Relaxed)).sum()
+    fn frames(&self) -> u64 {
+        self.seen.iter().map(|seen| seen.frames.load(Ordering::Relaxed)).sum()
     }
 
     fn ended(&self) -> bool {
-        self.threads.iter().any(|(_, thread)| thread.is_finished())
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Frames, their octets, and what the mechanism says was dropped.
+    fn end(self) -> Result<(u64, u64, Count)> {
+        self.stop.store(true, Ordering::Release);
+        let mut dropped = Count::Exact(0);
+        for thread in self.threads {
+            let stats = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
+            dropped = dropped + stats.ring_dropped + stats.nic_dropped;
+        }
+        let sum =
+            |value: fn(&Seen) -> &AtomicU64| self.seen.iter().map(|seen| value(seen).load(Ordering::Relaxed)).sum();
+        Ok((sum(|seen| &seen.frames), sum(|seen| &seen.octets), dropped))
     }
 }
 
 pub(super) fn receive(args: &GenArgs, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     super::wait_for_link(args, stop).map_err(Failure::Setup)?;
     let backend = args.backend.unwrap_or_default();
-    let mut readers = Readers { args: args.clone(), stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
+    let stop_readers = Arc::new(AtomicBool::new(false));
+    let mut readers = Readers { args: args.clone(), stop: stop_readers, seen: Vec::new(), threads: Vec::new() };
     Queues::open_plain(backend, &args.interface, args.threads.map(|n| n.get() as usize), None)
-        .and_then(|queues| queues.give(&mut readers))
+        .and_then(|(queues, _)| queues.give(&mut readers))
         .map_err(Failure::Setup)?;
     tell(format_args!("receiving on {} by {}", args.interface, backend.name()));
     let begin = Instant::now();
     let (mut shown, mut first, mut last) = ((0, begin), None, (0, begin));
     loop {
-        let (seen, now) = (readers.seen(), Instant::now());
+        let (seen, now) = (readers.frames(), Instant::now());
         if seen > last.0 {
             last = (seen, now);
             first.get_or_insert(last);
@@ -91,11 +136,10 @@ pub(super) fn receive(args: &GenArgs, stop: &Arc<AtomicBool>) -> Result<(), Fail
         }
         thread::sleep(TICK);
     }
-    readers.stop.store(true, Ordering::Release);
-    let (frames, dropped) = gather(readers.threads).map_err(Failure::Running)?;
+    let (frames, octets, dropped) = readers.end().map_err(Failure::Running)?;
     let seconds = first.map(|(_, then)| (last.1 - then).as_secs_f64()).filter(|seconds| *seconds > 0.0);
     let frames_per_second = first.zip(seconds).map(|((before, _), seconds)| (last.0 - before) as f64 / seconds);
-    let outcome = Outcome { frames, seconds, frames_per_second, dropped: dropped.exact() };
+    let outcome = Outcome { frames, octets, seconds, frames_per_second, dropped: dropped.exact() };
     let text = match args.summary {
         Summary::Text => describe(&outcome),
         Summary::Json => serde_json::to_string(&outcome).map_err(|e| Failure::Running(e.into()))? + "\n",
@@ -103,18 +147,8 @@ pub(super) fn receive(args: &GenArgs, stop: &Arc<AtomicBool>) -> Result<(), Fail
     print(text.as_bytes()).map_err(Failure::Running)
 }
 
-fn gather(threads: Vec<Reader>) -> Result<(u64, Count)> {
-    let (mut frames, mut dropped) = (0, Count::Exact(0));
-    for (_, thread) in threads {
-        let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
-        frames += received.frames;
-        dropped = dropped + received.stats.ring_dropped + received.stats.nic_dropped;
-    }
-    Ok((frames, dropped))
-}
-
 fn describe(outcome: &Outcome) -> String {
-    let mut text = format!("received {} frames", outcome.frames);
+    let mut text = format!("received {} frames ({} octets)", outcome.frames, outcome.octets);
     if let (Some(seconds), Some(rate)) = (outcome.seconds, outcome.frames_per_second) {
         text += &format!(" in {seconds:.2} s: {rate:.0} frames/s");
     }

@@ -3,6 +3,7 @@
 mod options;
 mod outcome;
 mod probe;
+mod read;
 mod reports;
 mod retire;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use tracing::{error, info};
 
 pub use probe::ProbeError;
 pub(crate) use probe::probe;
+pub use read::TopicReader;
 
 use crate::account::Account;
 use crate::config::KafkaConfig;
