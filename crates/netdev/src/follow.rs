@@ -6,7 +6,6 @@ use std::time::Instant;
 use capture::CaptureError;
 
 use crate::device::{Device, Sight, control_socket};
-use crate::sys::control;
 use crate::watch::{Change, Link, Watch};
 
 /// An interface that a queue captures on.
@@ -17,7 +16,6 @@ pub struct Follow {
     /// As the kernel last said; the configured name at first.
     name: String,
     mtu: u32,
-    speed: Option<u32>,
     watch: Watch,
     speaks: bool,
 }
@@ -29,15 +27,8 @@ impl Follow {
     /// [`CaptureError::System`] if there is no socket to ask by.
     pub fn new(name: &str, device: Device, speaks: bool) -> Result<Self, CaptureError> {
         let socket = control_socket()?;
-        let mut follow = Self {
-            socket,
-            device,
-            name: name.to_owned(),
-            mtu: 0,
-            speed: None,
-            watch: Watch::new(Instant::now()),
-            speaks,
-        };
+        let mut follow =
+            Self { socket, device, name: name.to_owned(), mtu: 0, watch: Watch::new(Instant::now()), speaks };
         follow.look(Instant::now());
         Ok(follow)
     }
@@ -60,7 +51,6 @@ impl Follow {
         let change = self.watch.saw(&sight, now);
         if let Sight::Present { name, mtu, .. } = sight {
             self.mtu = mtu;
-            self.speed = control::speed_of(self.socket.as_fd(), &name).ok().flatten();
             self.name = name;
         }
         if self.speaks {
@@ -85,12 +75,6 @@ impl Follow {
     #[must_use]
     pub fn mtu(&self) -> u32 {
         self.mtu
-    }
-
-    /// Mbit/s as last seen, if the driver knows them: not while the link is away.
-    #[must_use]
-    pub fn speed(&self) -> Option<u32> {
-        self.speed
     }
 
     /// The interface.
