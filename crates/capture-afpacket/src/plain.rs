@@ -149,7 +149,7 @@ pub fn open_plain(options: &PlainOptions) -> Result<Vec<PlainQueue>, CaptureErro
     let follow = Follow::new(&options.interface, device, true)?.that_ends();
     let interfaces = [Interface { name: options.interface.clone(), link_type: device.link_type }];
     let link_type = device.link_type;
-    let gather = Gather::new(buffer / SHORT, follow.speed());
+    let gather = Gather::new(buffer / SHORT);
     Ok(vec![PlainQueue { messages, account, interfaces, link_type, follow, gather, ended: false, _promiscuous }])
 }
 
@@ -214,7 +214,6 @@ impl RxQueue for PlainQueue {
         }
         if now >= self.follow.next() {
             self.follow.look(now);
-            self.gather.set_speed(self.follow.speed());
         }
         if let Some(stopped) = self.account.stopped {
             self.account.read_statistics()?;

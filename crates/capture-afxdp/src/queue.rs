@@ -86,7 +86,7 @@ impl Queue {
         let constants =
             Constants { interface: InterfaceIndex(0), link_type, timestamp: Timestamp::EPOCH, longest: u32::MAX };
         let now = Instant::now();
-        let gather = Gather::new(plan.options.frame_count, follow.speed());
+        let gather = Gather::new(plan.options.frame_count);
         let mut queue = Self {
             plan,
             number,

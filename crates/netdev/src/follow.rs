@@ -6,7 +6,6 @@ use std::time::Instant;
 use capture::CaptureError;
 
 use crate::device::{Device, Sight, control_socket};
-use crate::sys::control;
 use crate::watch::{Change, Link, Watch};
 
 /// An interface that a queue captures on.
@@ -19,7 +18,6 @@ pub struct Follow {
     /// As the kernel last said.
     name: String,
     mtu: u32,
-    speed: Option<u32>,
     watch: Watch,
     speaks: bool,
     /// Whether the queue waits for another interface of this name when this one is deleted.
@@ -33,8 +31,13 @@ impl Follow {
     /// [`CaptureError::System`] if there is no socket to ask by.
     pub fn new(name: &str, device: Device, speaks: bool) -> Result<Self, CaptureError> {
         let socket = control_socket()?;
+<<<<<<< HEAD
         let (configured, name, watch) = (name.to_owned(), name.to_owned(), Watch::new(Instant::now()));
         let mut follow = Self { socket, device, configured, name, mtu: 0, speed: None, watch, speaks, waits: true };
+=======
+        let mut follow =
+            Self { socket, device, name: name.to_owned(), mtu: 0, watch: Watch::new(Instant::now()), speaks };
+>>>>>>> afxdp
         follow.look(Instant::now());
         Ok(follow)
     }
@@ -63,7 +66,6 @@ impl Follow {
         let change = self.watch.saw(&sight, now);
         if let Sight::Present { name, mtu, .. } = sight {
             self.mtu = mtu;
-            self.speed = control::speed_of(self.socket.as_fd(), &name).ok().flatten();
             self.name = name;
         }
         if self.speaks && (self.waits || change != Change::WasDeleted) {
@@ -88,12 +90,6 @@ impl Follow {
     #[must_use]
     pub fn mtu(&self) -> u32 {
         self.mtu
-    }
-
-    /// Mbit/s as last seen, if the driver knows them: not while the link is away.
-    #[must_use]
-    pub fn speed(&self) -> Option<u32> {
-        self.speed
     }
 
     /// The interface.

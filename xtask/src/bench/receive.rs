@@ -20,7 +20,7 @@ use crate::sys::xdp::XdpLoop;
 /// Octets of the default ring, as long as the machine is not small.
 const RING: u32 = 128 << 20;
 const TICK: Duration = Duration::from_millis(100);
-/// How long bare loops that sleep do: what an AF_XDP ring of 8192 frames and a socket's buffer of 32 MiB stand at 10 Gbit/s.
+/// How long bare loops that sleep do: an AF_XDP ring of 8192 frames and a socket's buffer of 32 MiB stand it at 10 Gbit/s.
 const RING_SLEEP: Duration = Duration::from_micros(200);
 const BUFFER_SLEEP: Duration = Duration::from_millis(1);
 

@@ -22,7 +22,6 @@ impl Queue {
     pub(super) fn look(&mut self, now: Instant) {
         self.log_damage();
         let change = self.follow.look(now);
-        self.gather.set_speed(self.follow.speed());
         self.next_look = now + PERIOD;
         let there = self.port.as_ref().is_some_and(|port| port.attachment.is_there());
         if !self.gone
