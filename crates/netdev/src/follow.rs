@@ -31,13 +31,8 @@ impl Follow {
     /// [`CaptureError::System`] if there is no socket to ask by.
     pub fn new(name: &str, device: Device, speaks: bool) -> Result<Self, CaptureError> {
         let socket = control_socket()?;
-<<<<<<< HEAD
         let (configured, name, watch) = (name.to_owned(), name.to_owned(), Watch::new(Instant::now()));
-        let mut follow = Self { socket, device, configured, name, mtu: 0, speed: None, watch, speaks, waits: true };
-=======
-        let mut follow =
-            Self { socket, device, name: name.to_owned(), mtu: 0, watch: Watch::new(Instant::now()), speaks };
->>>>>>> afxdp
+        let mut follow = Self { socket, device, configured, name, mtu: 0, watch, speaks, waits: true };
         follow.look(Instant::now());
         Ok(follow)
     }
