@@ -86,14 +86,21 @@ pub fn generate<T: TxQueue>(
             let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
             let mut number = filled;
             let mut octets = 0;
-            let frames = tx.fill(most, |slot| {
-                let stamp = stream.map(|stream| Stamp { kind: StampKind::Data, stream, number, nanos });
-                let length = source.write(slot, stamp);
-                over = length == 0;
-                number += 1;
-                octets += length as u64;
-                length
-            })?;
+            let frames = match source.same().filter(|_| stream.is_none()) {
+                Some(frame) => {
+                    let frames = tx.repeat(most, frame)?;
+                    octets = (frames * frame.len()) as u64;
+                    frames
+                }
+                None => tx.fill(most, |slot| {
+                    let stamp = stream.map(|stream| Stamp { kind: StampKind::Data, stream, number, nanos });
+                    let length = source.write(slot, stamp);
+                    over = length == 0;
+                    number += 1;
+                    octets += length as u64;
+                    length
+                })?,
+            };
             tx.flush()?;
             if frames == 0 && !over {
                 tx.wait(TICK)?;

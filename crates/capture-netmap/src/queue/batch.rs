@@ -24,9 +24,12 @@ pub struct Frames<'b> {
     counters: &'b mut Counters,
     shared: &'b Arc<Shared>,
     constants: Constants,
-    /// The frame that came last, if it lies in a slot of its own: which.
-    last: Option<u32>,
+    /// The slot of the frame that came last; `NO_SLOT` if it does not lie in a slot of its own.
+    last: u32,
 }
+
+/// No ring has so many slots.
+const NO_SLOT: u32 = u32::MAX;
 
 impl<'q> Batch<'q> {
     pub(super) fn new(queue: &'q mut Queue, constants: Constants) -> Self {
@@ -44,7 +47,7 @@ impl RxBatch for Batch<'_> {
     fn frames(&mut self) -> Frames<'_> {
         // The borrow proves that no frame of an earlier iterator is left: the scratch is free again.
         let Queue { ring, walk, scratch, counters, shared, .. } = &mut *self.queue;
-        Frames { ring, walk, scratch, counters, shared, constants: self.constants, last: None }
+        Frames { ring, walk, scratch, counters, shared, constants: self.constants, last: NO_SLOT }
     }
 
     fn stats(&mut self) -> Result<QueueStats, CaptureError> {
@@ -69,6 +72,7 @@ impl<'b> Iterator for Frames<'b> {
     #[inline]
     fn next(&mut self) -> Option<Frame<'b>> {
         loop {
+            let index = self.walk.cursor;
             let raw = match self.walk.step(self.ring, self.constants.snaplen, &mut self.scratch) {
                 Step::Frame(raw) => raw,
                 Step::Damaged => {
@@ -77,13 +81,12 @@ impl<'b> Iterator for Frames<'b> {
                     continue;
                 }
                 Step::End => {
-                    self.last = None;
+                    self.last = NO_SLOT;
                     return None;
                 }
             };
             self.counters.received += 1;
-            let single = raw.flags & abi::MORE_FRAGMENTS == 0;
-            self.last = single.then(|| self.ring.previous(self.walk.cursor));
+            self.last = if raw.flags & abi::MORE_FRAGMENTS == 0 { index } else { NO_SLOT };
             let mut flags = FrameFlags::NONE;
             if raw.wire_len > self.constants.longest {
                 flags = FrameFlags::SUPER_FRAME;
@@ -122,12 +125,12 @@ impl Frames<'_> {
         if self.constants.forward {
             return None;
         }
-        let index = self.last?;
+        let index = Some(self.last).filter(|&index| index != NO_SLOT)?;
         let slot = self.ring.slot(index);
         let data = self.ring.octets(slot)?;
         let length = data.len().min(self.constants.snaplen);
         let spare = self.shared.spares.pop()?;
-        self.last = None;
+        self.last = NO_SLOT;
         self.ring.set_slot(index, Slot { buffer: spare, length: 0, flags: abi::BUF_CHANGED });
         let shared = Arc::clone(self.shared);
         Some(Held::new(shared, slot.buffer, length, slot.length.into(), self.constants.time))

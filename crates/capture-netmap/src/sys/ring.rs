@@ -3,12 +3,13 @@
 //! Knows the layout, not who owns which slot. What does not change while a port is open is read and checked once; head, cur and tail are
 //! handed over by acquire and release, once a batch; a slot is read once, by relaxed loads, which are plain ones to the processor, and
 //! checked as a copy. Nothing that is read is believed.
+#![allow(unsafe_code)]
 
 use std::fmt;
 use std::mem::{offset_of, size_of};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::abi;
 use super::memory::Memory;
@@ -173,6 +174,12 @@ impl<M: Deref<Target = Memory>> Ring<M> {
         if to >= from { to - from } else { to + self.place.slots - from }
     }
 
+    /// `to`, or the slot half a ring from `from` if that comes before it.
+    pub(crate) fn within_half(&self, from: u32, to: u32) -> u32 {
+        let half = self.place.slots / 2;
+        if self.distance(from, to) <= half { to } else { (from + half) % self.place.slots }
+    }
+
     fn field(&self, offset: usize) -> u32 {
         // Acquire: what the module wrote into slots and buffers before is seen.
         self.memory.word(self.place.at + offset).map_or(u32::MAX, |word| word.load(Ordering::Acquire))
@@ -224,25 +231,29 @@ impl<M: Deref<Target = Memory>> Ring<M> {
     /// A copy of a slot. All zero, which no slot in use is, for an index that is none.
     #[inline]
     pub(crate) fn slot(&self, index: u32) -> Slot {
-        let at = self.slot_at(index);
-        let word = |offset: usize| self.in_ring(index).and_then(|_| self.memory.load(at + offset)).unwrap_or_default();
-        let [a, b, c, d] = word(offset_of!(abi::Slot, len)).to_ne_bytes();
+        let [a, b, c, d, e, f, g, h] = self.long(index).map_or(0, |slot| slot.load(Ordering::Relaxed)).to_ne_bytes();
         Slot {
-            buffer: word(offset_of!(abi::Slot, buf_idx)),
-            length: u16::from_ne_bytes([a, b]),
-            flags: u16::from_ne_bytes([c, d]),
+            buffer: u32::from_ne_bytes([a, b, c, d]),
+            length: u16::from_ne_bytes([e, f]),
+            flags: u16::from_ne_bytes([g, h]),
         }
     }
 
     /// Writes a slot of ours.
     #[inline]
     pub(crate) fn set_slot(&self, index: u32, slot: Slot) {
-        if self.in_ring(index).is_some() {
-            let at = self.slot_at(index);
-            let ([a, b], [c, d]) = (slot.length.to_ne_bytes(), slot.flags.to_ne_bytes());
-            self.memory.store(at + offset_of!(abi::Slot, buf_idx), slot.buffer);
-            self.memory.store(at + offset_of!(abi::Slot, len), u32::from_ne_bytes([a, b, c, d]));
+        if let Some(long) = self.long(index) {
+            let ([a, b, c, d], [e, f], [g, h]) =
+                (slot.buffer.to_ne_bytes(), slot.length.to_ne_bytes(), slot.flags.to_ne_bytes());
+            long.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::Relaxed);
         }
+    }
+
+    /// Buffer, length and flags of a slot; `None` for an index that is none.
+    #[inline]
+    fn long(&self, index: u32) -> Option<&AtomicU64> {
+        // SAFETY: `Place::at` found all slots of the ring inside of this memory, and the ring at a multiple of 8; a slot has 16 octets.
+        (index < self.place.slots).then(|| unsafe { self.memory.long_at(self.slot_at(index)) })
     }
 
     /// The octets that a slot refers to; `None` if they are not in a buffer.
@@ -251,9 +262,15 @@ impl<M: Deref<Target = Memory>> Ring<M> {
         if u32::from(slot.length) > self.place.buffer_size || slot.flags & abi::INDIRECT != 0 {
             return None;
         }
-        self.memory.octets(self.place.buffer(slot.buffer)?, slot.length.into())
+        let at = self.place.buffer(slot.buffer)?;
+        // SAFETY: `Place::at` counted the buffers that are whole inside of this memory, and the length is a buffer's at most.
+        Some(unsafe { self.memory.octets_at(at, slot.length.into()) })
     }
 }
+
+const _: () = assert!(
+    offset_of!(abi::Slot, buf_idx) == 0 && offset_of!(abi::Slot, len) == 4 && offset_of!(abi::Slot, flags) == 6
+);
 
 impl Ring<Box<Memory>> {
     /// The whole buffer of a slot, to be written; `None` if there is none of that number.
