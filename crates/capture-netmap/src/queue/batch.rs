@@ -7,8 +7,8 @@ use capture::{CaptureError, Direction, Frame, FrameFlags, QueueStats, RxBatch};
 use super::{Constants, Counters, Queue, Told};
 use crate::held::{Held, Shared};
 use crate::sys::abi;
-use crate::sys::ring::{Ring, Slot};
-use crate::walk::{Step, Walk};
+use crate::sys::ring::{Ring, Slot, View};
+use crate::walk::{RawFrame, Step, Walk};
 
 /// What the ring held, on loan. Gives it back when dropped.
 pub struct Batch<'q> {
@@ -19,6 +19,7 @@ pub struct Batch<'q> {
 /// The frames of a batch.
 pub struct Frames<'b> {
     ring: &'b Ring,
+    view: View<'b>,
     walk: &'b mut Walk,
     scratch: &'b mut [u8],
     counters: &'b mut Counters,
@@ -47,7 +48,7 @@ impl RxBatch for Batch<'_> {
     fn frames(&mut self) -> Frames<'_> {
         // The borrow proves that no frame of an earlier iterator is left: the scratch is free again.
         let Queue { ring, walk, scratch, counters, shared, .. } = &mut *self.queue;
-        Frames { ring, walk, scratch, counters, shared, constants: self.constants, last: NO_SLOT }
+        Frames { ring, view: ring.view(), walk, scratch, counters, shared, constants: self.constants, last: NO_SLOT }
     }
 
     fn stats(&mut self) -> Result<QueueStats, CaptureError> {
@@ -71,6 +72,29 @@ impl<'b> Iterator for Frames<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Frame<'b>> {
+        let index = self.walk.cursor;
+        // By far the most frames lie in one slot.
+        if index != self.walk.end
+            && let Some((data, slot, next)) = self.view.whole(index)
+        {
+            self.walk.cursor = next;
+            self.last = index;
+            let cut = data.get(..self.constants.snaplen).unwrap_or(data);
+            return Some(self.frame(RawFrame { data: cut, wire_len: slot.length.into(), flags: slot.flags }));
+        }
+        self.next_of_pieces()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.ring.distance(self.walk.cursor, self.walk.end) as usize))
+    }
+}
+
+impl<'b> Frames<'b> {
+    /// The end of the batch, a frame in several slots, or the frame after one that is damaged.
+    #[cold]
+    fn next_of_pieces(&mut self) -> Option<Frame<'b>> {
         loop {
             let index = self.walk.cursor;
             let raw = match self.walk.step(self.ring, self.constants.snaplen, &mut self.scratch) {
@@ -85,37 +109,35 @@ impl<'b> Iterator for Frames<'b> {
                     return None;
                 }
             };
-            self.counters.received += 1;
             self.last = if raw.flags & abi::MORE_FRAGMENTS == 0 { index } else { NO_SLOT };
-            let mut flags = FrameFlags::NONE;
-            if raw.wire_len > self.constants.longest {
-                flags = FrameFlags::SUPER_FRAME;
-                self.counters.super_frames += 1;
-            }
-            return Some(Frame {
-                data: raw.data,
-                timestamp: self.constants.time,
-                wire_len: raw.wire_len,
-                interface: self.constants.interface,
-                link_type: self.constants.link_type,
-                direction: match self.constants.told {
-                    Told::ByPort(direction) => direction,
-                    Told::ByFrame if raw.flags & abi::SENT != 0 => Direction::Tx,
-                    Told::ByFrame => Direction::Rx,
-                },
-                vlan: None,
-                flags,
-            });
+            return Some(self.frame(raw));
         }
     }
 
     #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.ring.distance(self.walk.cursor, self.walk.end) as usize))
+    fn frame(&mut self, raw: RawFrame<'b>) -> Frame<'b> {
+        self.counters.received += 1;
+        let mut flags = FrameFlags::NONE;
+        if raw.wire_len > self.constants.longest {
+            flags = FrameFlags::SUPER_FRAME;
+            self.counters.super_frames += 1;
+        }
+        Frame {
+            data: raw.data,
+            timestamp: self.constants.time,
+            wire_len: raw.wire_len,
+            interface: self.constants.interface,
+            link_type: self.constants.link_type,
+            direction: match self.constants.told {
+                Told::ByPort(direction) => direction,
+                Told::ByFrame if raw.flags & abi::SENT != 0 => Direction::Tx,
+                Told::ByFrame => Direction::Rx,
+            },
+            vlan: None,
+            flags,
+        }
     }
-}
 
-impl Frames<'_> {
     /// Keeps the frame that came last beyond its batch, without a copy: its buffer leaves the ring, and one of
     /// [`Options::extra_bufs`](crate::Options::extra_bufs) takes its place.
     ///

@@ -1,6 +1,6 @@
 //! The memory that is shared with the module: mapped, and read and written within its bounds only.
 //!
-//! Knows no layout. Whatever offset is asked for is checked, here or once by who knows the layout (`long_at`, `octets_at`); a page that may not be touched lies before and behind the mapping, so that
+//! Knows no layout. Whatever offset is asked for is checked, here or once by who knows the layout (`pairs_at`, `octets_at`); a page that may not be touched lies before and behind the mapping, so that
 //! an access beyond it could only be the end of the process, never the reading of something else.
 #![allow(unsafe_code)]
 
@@ -80,17 +80,15 @@ impl Memory {
         Some(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
     }
 
-    /// Two words that are read and written as one.
+    /// `count` pairs of longs, each of which another party may read and write at any time.
     ///
     /// # Safety
-    /// `offset` is a multiple of 8, and the eight octets from it on are inside of the mapping.
+    /// `offset` is a multiple of 8, and that many pairs from it on are inside of the mapping.
     #[inline]
-    pub(super) unsafe fn long_at(&self, offset: usize) -> &AtomicU64 {
-        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.length);
-        // SAFETY: inside of the mapping, as the caller warrants.
-        let long = unsafe { self.base.add(offset) }.cast::<u64>();
-        // SAFETY: aligned as the caller warrants; for the rest as in `word`.
-        unsafe { AtomicU64::from_ptr(long.as_ptr()) }
+    pub(super) unsafe fn pairs_at(&self, offset: usize, count: usize) -> &[[AtomicU64; 2]] {
+        debug_assert!(offset.is_multiple_of(8) && offset + 16 * count <= self.length);
+        // SAFETY: inside of the mapping and aligned, as the caller warrants; alive as long as `self`. For the rest as in `word`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().wrapping_add(offset).cast(), count) }
     }
 
     /// Writes a word. Nothing happens outside of the mapping.

@@ -45,6 +45,14 @@ pub(crate) struct Place {
     buffers: u32,
 }
 
+/// The slots and buffers of a ring.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'r> {
+    slots: &'r [[AtomicU64; 2]],
+    memory: &'r Memory,
+    place: Place,
+}
+
 /// A copy of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
@@ -223,48 +231,70 @@ impl<M: Deref<Target = Memory>> Ring<M> {
         (long(offset_of!(abi::Ring, seconds)), long(offset_of!(abi::Ring, microseconds)))
     }
 
+    /// For looking at one slot after the other.
     #[inline]
-    fn slot_at(&self, index: u32) -> usize {
-        self.place.at + size_of::<abi::Ring>() + index as usize * size_of::<abi::Slot>()
+    pub(crate) fn view(&self) -> View<'_> {
+        let at = self.place.at + size_of::<abi::Ring>();
+        // SAFETY: `Place::at` found all slots of the ring inside of this memory, and the ring at a multiple of 8.
+        let slots = unsafe { self.memory.pairs_at(at, self.place.slots as usize) };
+        View { slots, memory: &self.memory, place: self.place }
     }
 
     /// A copy of a slot. All zero, which no slot in use is, for an index that is none.
     #[inline]
     pub(crate) fn slot(&self, index: u32) -> Slot {
-        let [a, b, c, d, e, f, g, h] = self.long(index).map_or(0, |slot| slot.load(Ordering::Relaxed)).to_ne_bytes();
-        Slot {
-            buffer: u32::from_ne_bytes([a, b, c, d]),
-            length: u16::from_ne_bytes([e, f]),
-            flags: u16::from_ne_bytes([g, h]),
-        }
+        self.view().slot(index).unwrap_or(Slot { buffer: 0, length: 0, flags: 0 })
     }
 
     /// Writes a slot of ours.
     #[inline]
     pub(crate) fn set_slot(&self, index: u32, slot: Slot) {
-        if let Some(long) = self.long(index) {
+        if let Some([long, _]) = self.view().slots.get(index as usize) {
             let ([a, b, c, d], [e, f], [g, h]) =
                 (slot.buffer.to_ne_bytes(), slot.length.to_ne_bytes(), slot.flags.to_ne_bytes());
             long.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::Relaxed);
         }
     }
 
-    /// Buffer, length and flags of a slot; `None` for an index that is none.
+    /// The octets that a slot refers to; `None` if they are not in a buffer.
     #[inline]
-    fn long(&self, index: u32) -> Option<&AtomicU64> {
-        // SAFETY: `Place::at` found all slots of the ring inside of this memory, and the ring at a multiple of 8; a slot has 16 octets.
-        (index < self.place.slots).then(|| unsafe { self.memory.long_at(self.slot_at(index)) })
+    pub(crate) fn octets(&self, slot: Slot) -> Option<&[u8]> {
+        self.view().octets(slot)
+    }
+}
+
+impl<'r> View<'r> {
+    /// A copy of a slot.
+    #[inline]
+    fn slot(&self, index: u32) -> Option<Slot> {
+        let [long, _] = self.slots.get(index as usize)?;
+        let [a, b, c, d, e, f, g, h] = long.load(Ordering::Relaxed).to_ne_bytes();
+        Some(Slot {
+            buffer: u32::from_ne_bytes([a, b, c, d]),
+            length: u16::from_ne_bytes([e, f]),
+            flags: u16::from_ne_bytes([g, h]),
+        })
     }
 
     /// The octets that a slot refers to; `None` if they are not in a buffer.
     #[inline]
-    pub(crate) fn octets(&self, slot: Slot) -> Option<&[u8]> {
+    fn octets(&self, slot: Slot) -> Option<&'r [u8]> {
         if u32::from(slot.length) > self.place.buffer_size || slot.flags & abi::INDIRECT != 0 {
             return None;
         }
         let at = self.place.buffer(slot.buffer)?;
         // SAFETY: `Place::at` counted the buffers that are whole inside of this memory, and the length is a buffer's at most.
         Some(unsafe { self.memory.octets_at(at, slot.length.into()) })
+    }
+
+    /// A frame that lies in this slot alone, and the slot after it. `None` for any other slot, and for one that is damaged.
+    #[inline]
+    pub(crate) fn whole(&self, index: u32) -> Option<(&'r [u8], Slot, u32)> {
+        let slot = self.slot(index)?;
+        if slot.flags & (abi::MORE_FRAGMENTS | abi::INDIRECT) != 0 {
+            return None;
+        }
+        Some((self.octets(slot)?, slot, if index + 1 < self.place.slots { index + 1 } else { 0 }))
     }
 }
 
