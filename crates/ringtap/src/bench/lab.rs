@@ -1,4 +1,4 @@
-//! Where it is measured: a veth pair between two namespaces without names, or two ports of this machine.
+//! Where it is measured: a veth pair between two namespaces without names, a VALE switch, or two ports of this machine.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use netdev::{Namespace, interfaces};
 
-use super::args::Common;
+use super::args::{Common, Place};
 
 /// An end of the cable.
 pub(crate) struct End {
@@ -19,6 +19,8 @@ pub(crate) struct End {
 pub(crate) struct Lab {
     pub sender: End,
     pub receiver: End,
+    /// Both are ports of a VALE switch, which are made by opening them and end when they are closed.
+    pub vale: bool,
 }
 
 impl End {
@@ -55,10 +57,16 @@ impl End {
 impl Lab {
     /// The two ports that are named, or a veth pair, which ends with this value whatever happens.
     pub(crate) fn new(common: &Common) -> Result<Self> {
+        if common.lab == Place::Vale {
+            capture_netmap::usable().context("--lab vale")?;
+            // Switches are the machine's: this process has one of its own.
+            let end = |port: &str| End { interface: format!("vale{}:{port}", std::process::id()), namespace: None };
+            return Ok(Self { sender: end("s"), receiver: end("r"), vale: true });
+        }
         let lab = match (&common.interface, &common.send) {
             (Some(receiver), Some(sender)) => {
                 let end = |name: &String| End { interface: name.clone(), namespace: None };
-                Self { sender: end(sender), receiver: end(receiver) }
+                Self { sender: end(sender), receiver: end(receiver), vale: false }
             }
             _ => Self::veth(common)?,
         };
@@ -88,7 +96,7 @@ impl Lab {
             }
             end.call(&format!("ip link set {name} up"))?;
         }
-        Ok(Self { sender, receiver })
+        Ok(Self { sender, receiver, vale: false })
     }
 }
 

@@ -17,6 +17,7 @@ use pktgen::Tracker;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::contestant::Capture;
+use super::counting::{COUNTING, Counted};
 use super::lab::Lab;
 use super::run::STREAM;
 
@@ -32,6 +33,8 @@ pub(crate) struct Program {
     ready: Option<&'static str>,
     /// Finds its own figure of drops in what it wrote.
     dropped: fn(&str) -> Option<u64>,
+    /// Of one that writes no file: finds what it counted.
+    counted: Option<fn(&str) -> Option<Counted>>,
 }
 
 /// Those that are known: name, command, how to count, when it is ready, its figure.
@@ -81,7 +84,17 @@ impl Program {
         if let Some(known) = KNOWN.iter().find(|known| known.0 == text) {
             return Ok(vec![Self::known(known)]);
         }
-        let names = KNOWN.map(|known| known.0).join(", ");
+        if let Some(&(name, command, count, ready, counted)) = COUNTING.iter().find(|known| known.0 == text) {
+            let program = Self::known(&(name, command, count, ready, |_| None));
+            return Ok(vec![Self { counted: Some(counted), ..program }]);
+        }
+        let names = KNOWN
+            .map(|known| known.0)
+            .iter()
+            .chain(&COUNTING.map(|known| known.0))
+            .copied()
+            .collect::<Vec<_>>()
+            .join(", ");
         let Some((name, command)) = text.split_once('=') else {
             bail!("--program {text:?}: known are {names}; another is given as NAME=COMMAND");
         };
@@ -91,7 +104,14 @@ impl Program {
                 "--program {text:?}: the command needs {{iface}} and {{file}}, as in mine=\"tcpdump -i {{iface}} -w {{file}}\""
             );
         }
-        Ok(vec![Self { name: name.to_owned(), words, count: Vec::new(), ready: None, dropped: |_| None }])
+        Ok(vec![Self {
+            name: name.to_owned(),
+            words,
+            count: Vec::new(),
+            ready: None,
+            dropped: |_| None,
+            counted: None,
+        }])
     }
 
     fn known(&(name, command, count, ready, dropped): &Known) -> Self {
@@ -102,9 +122,18 @@ impl Program {
         } else {
             command.split(' ').map(str::to_owned).collect()
         };
-        let count =
-            if name == "scapy" { vec!["{count}".to_owned()] } else { count.split(' ').map(str::to_owned).collect() };
-        Self { name: name.to_owned(), words, count, ready, dropped }
+        let count = if name == "scapy" {
+            vec!["{count}".to_owned()]
+        } else {
+            count.split_whitespace().map(str::to_owned).collect()
+        };
+        Self { name: name.to_owned(), words, count, ready, dropped, counted: None }
+    }
+
+    /// Whether it may be given a port of a VALE switch: netmap's own, and a command of the user's.
+    pub(crate) fn takes_vale(&self) -> bool {
+        self.name == "pkt-gen"
+            || !KNOWN.iter().map(|known| known.0).chain(COUNTING.map(|known| known.0)).any(|known| known == self.name)
     }
 
     pub(crate) fn executable(&self) -> &str {
@@ -161,6 +190,7 @@ impl Program {
             lines,
             text: String::new(),
             dropped: self.dropped,
+            counted: self.counted,
             status: None,
             ended_at: None,
             cpu: None,
@@ -179,6 +209,7 @@ pub(crate) struct Running {
     lines: Receiver<Vec<u8>>,
     text: String,
     dropped: fn(&str) -> Option<u64>,
+    counted: Option<fn(&str) -> Option<Counted>>,
     status: Option<ExitStatus>,
     ended_at: Option<Instant>,
     cpu: Option<Duration>,
@@ -263,13 +294,24 @@ impl Running {
         if !(status.success() || status.signal() == Some(Signal::INT.as_raw()) || status.code() == Some(130)) {
             bail!("it failed with {status}: {}", self.text.trim());
         }
+        let reached = self.ended_at.filter(|_| by_itself);
+        if let Some(counted) = self.counted {
+            let counted = counted(&self.text)
+                .with_context(|| format!("it did not say what it received: {}", self.text.trim()))?;
+            return Ok(Capture {
+                tracker: Tracker::of(STREAM),
+                counted: Some(counted.received),
+                dropped_said: counted.dropped,
+                cpu: self.cpu,
+                reached,
+            });
+        }
         let file = self.folder.path().join("capture");
         if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
             bail!("it made no capture file: {}", self.text.trim());
         }
         let tracker = read(&file).with_context(|| format!("its capture file ({})", self.text.trim()))?;
-        let reached = self.ended_at.filter(|_| by_itself);
-        Ok(Capture { tracker, dropped_said: (self.dropped)(&self.text), cpu: self.cpu, reached })
+        Ok(Capture { tracker, counted: None, dropped_said: (self.dropped)(&self.text), cpu: self.cpu, reached })
     }
 }
 

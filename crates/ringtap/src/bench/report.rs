@@ -20,8 +20,9 @@ pub(crate) struct Row {
     /// Sent and not arrived, by their numbers.
     pub missing: u64,
     pub missing_percent: f64,
-    pub doubled: u64,
-    pub reordered: u64,
+    /// `None` of a program that only counts.
+    pub doubled: Option<u64>,
+    pub reordered: Option<u64>,
     /// What the mechanism itself says that it dropped; `None` if it does not know.
     pub dropped_said: Option<u64>,
     /// CPU time of the reader.
@@ -59,6 +60,10 @@ pub(crate) fn thousands(n: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+fn known(n: Option<u64>) -> String {
+    n.map_or_else(|| "-".to_owned(), thousands)
 }
 
 impl Report {
@@ -120,7 +125,7 @@ impl Report {
                     thousands(row.sent),
                     thousands(row.received),
                     thousands(row.missing),
-                    thousands(row.doubled),
+                    known(row.doubled),
                     nanos(row.cpu_seconds_per_million.map(|cpu| cpu * 1e3)),
                     nanos(row.stage_ns),
                     at(0),
@@ -139,8 +144,8 @@ impl Report {
                     said,
                     thousands(row.missing),
                     format!("{:.4}", row.missing_percent),
-                    thousands(row.doubled),
-                    thousands(row.reordered),
+                    known(row.doubled),
+                    known(row.reordered),
                     cpu,
                     p99,
                 ]
