@@ -148,3 +148,12 @@ fn every_stage_has_its_time_and_every_frame_is_found_in_the_file() {
     assert_eq!((&last["stage"], &last["received"]), (&"+ file sink".into(), &2000.into()));
     assert!(last["latency_us"][0].as_f64().unwrap() > 1.0, "{last}");
 }
+
+/// Elsewhere it measures: see docs/benchmarks.md.
+#[test]
+fn a_lab_for_netmap_alone_says_that_it_needs_netmap() {
+    if fs::exists("/dev/netmap").unwrap() {
+        return;
+    }
+    run(&["bench", "drop-rate", "--lab", "vale"]).expect(2).says(&["--lab vale", "the netmap module is not loaded"]);
+}
