@@ -32,8 +32,9 @@ pub use batch::{Batch, Frames};
 ///
 /// # System calls
 /// The module brings frames into the ring, and gets back what was read, at a sync. [`wait`](RxQueue::wait) is a poll(2), which syncs;
-/// [`next_batch`](RxQueue::next_batch) makes one `NIOCRXSYNC` when the ring is empty. So a ring that is read as fast as it fills costs
-/// one call a batch, each of which gives all slots back and brings all frames that have arrived; none is made per frame.
+/// [`next_batch`](RxQueue::next_batch) makes one `NIOCRXSYNC` when the ring is empty, or half of it was read since the last one: so the
+/// module never finds the ring full of what was read already. A ring that is read as fast as it fills costs one call a batch, each of
+/// which gives all slots back and brings all frames that have arrived; none is made per frame.
 ///
 /// # Time
 /// All frames of a sync have the time of that sync, in microseconds, as the module wrote it; or as the clock was, if it wrote none.
@@ -50,6 +51,8 @@ pub struct Queue {
     interfaces: Vec<Interface>,
     constants: Constants,
     walk: Walk,
+    /// Slots given back of which the module has not heard.
+    owed: u32,
     scratch: Box<[u8]>,
     counters: Counters,
     /// Of a port that belongs to an interface.
@@ -135,6 +138,7 @@ impl Queue {
             interfaces,
             constants,
             walk: Walk::new(head),
+            owed: 0,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             counters: Counters::default(),
             follow,
@@ -161,6 +165,7 @@ impl Queue {
             if self.constants.forward {
                 self.walk.forward(&self.ring);
             }
+            self.owed += self.ring.distance(self.walk.head, self.walk.end);
             self.walk.take_back();
             self.ring.publish(self.walk.head, self.walk.head);
         }
@@ -211,6 +216,7 @@ impl Queue {
     }
 
     fn synced(&mut self) {
+        self.owed = 0;
         let (seconds, microseconds) = self.ring.time();
         let nanos = u32::try_from(microseconds.saturating_mul(1000)).ok().filter(|&nanos| nanos < 1_000_000_000);
         self.constants.time = match nanos {
@@ -284,6 +290,9 @@ impl RxQueue for Queue {
     #[inline]
     fn next_batch(&mut self) -> Result<Option<Batch<'_>>, CaptureError> {
         self.take_back();
+        if self.owed >= self.ring.slots() / 2 && self.limit.is_none() {
+            self.sync()?;
+        }
         if !self.lend()? {
             if self.limit.is_some() {
                 return Ok(None);

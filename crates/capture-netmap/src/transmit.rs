@@ -67,6 +67,10 @@ pub struct Tx {
     /// Frames of which nobody knows what became: the module has set the ring back.
     lost: u64,
     longest: usize,
+    /// The frame that was repeated last, and for each slot the buffer that it was written into: it is there still, unless the module has
+    /// put another buffer into the slot (as a pipe does) or the slot was used for something else.
+    repeated: Vec<u8>,
+    written: Box<[u32]>,
 }
 
 impl Tx {
@@ -95,6 +99,18 @@ impl Tx {
     /// Slots that are filled and have not come back. One slot is always kept by the module.
     fn in_flight(&self) -> Result<u64, CaptureError> {
         Ok(u64::from(self.ring.slots() - 1 - self.room()?.min(self.ring.slots() - 1)))
+    }
+
+    /// The octets of a slot that is ours.
+    #[inline]
+    fn buffer(&mut self, slot: Slot) -> Result<&mut [u8], CaptureError> {
+        let longest = self.longest;
+        self.ring.room(slot).and_then(|octets| octets.get_mut(..longest)).ok_or_else(|| {
+            CaptureError::Unsupported(format!(
+                "the ring of netmap port {} is damaged: slot {} has no buffer",
+                self.port, self.head
+            ))
+        })
     }
 
     fn sync(&mut self) -> Result<(), CaptureError> {
@@ -142,7 +158,8 @@ pub fn tx_over(
         }
     }
     let head = ring.head().unwrap_or_default();
-    Ok(Tx { ring, kernel, port, head, published: head, filled: 0, lost: 0, longest })
+    let written = vec![0; ring.slots() as usize].into_boxed_slice();
+    Ok(Tx { ring, kernel, port, head, published: head, filled: 0, lost: 0, longest, repeated: Vec::new(), written })
 }
 
 impl TxQueue for Tx {
@@ -151,24 +168,43 @@ impl TxQueue for Tx {
         let mut filled = 0;
         while filled < most.min(room) {
             let slot = self.ring.slot(self.head);
-            let longest = self.longest;
-            let Some(octets) = self.ring.room(slot).and_then(|octets| octets.get_mut(..longest)) else {
-                return Err(CaptureError::Unsupported(format!(
-                    "the ring of netmap port {} is damaged: slot {} has no buffer",
-                    self.port, self.head
-                )));
-            };
-            let length = write(octets).min(longest);
+            let length = write(self.buffer(slot)?).min(self.longest);
             if length == 0 {
                 break;
             }
             let length = u16::try_from(length).unwrap_or(u16::MAX);
             self.ring.set_slot(self.head, Slot { length, flags: 0, ..slot });
+            self.written[self.head as usize] = 0;
             self.head = self.ring.next(self.head);
             filled += 1;
         }
         self.filled += filled as u64;
         Ok(filled)
+    }
+
+    fn repeat(&mut self, most: usize, frame: &[u8]) -> Result<usize, CaptureError> {
+        let Some(length) =
+            u16::try_from(frame.len()).ok().filter(|&length| (1..=self.longest).contains(&length.into()))
+        else {
+            return Ok(0);
+        };
+        if self.repeated != frame {
+            self.repeated = frame.to_vec();
+            self.written.fill(0);
+        }
+        let frames = most.min(self.room()? as usize);
+        for _ in 0..frames {
+            let slot = self.ring.slot(self.head);
+            // 0 is no buffer of a slot.
+            if slot.buffer == 0 || self.written[self.head as usize] != slot.buffer {
+                self.buffer(slot)?[..frame.len()].copy_from_slice(frame);
+                self.written[self.head as usize] = slot.buffer;
+            }
+            self.ring.set_slot(self.head, Slot { length, flags: 0, ..slot });
+            self.head = self.ring.next(self.head);
+            self.filled += 1;
+        }
+        Ok(frames)
     }
 
     fn flush(&mut self) -> Result<(), CaptureError> {

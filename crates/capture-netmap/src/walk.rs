@@ -39,17 +39,18 @@ impl Walk {
         Self { head, cursor: head, end: head, skipping: false }
     }
 
-    /// Takes whole frames up to `tail` on loan, both slots of the ring. Says whether there are any, and how many frames were given up
-    /// because their end can never come.
+    /// Takes whole frames up to `tail` on loan, both slots of the ring; of more than half a ring the first half, so that the module has
+    /// slots to fill while the rest is read. Says whether there are any, and how many frames were given up because their end can never
+    /// come.
     pub(crate) fn lend(&mut self, ring: &Ring, tail: u32, last: bool) -> (bool, u64) {
         let mut damaged = 0;
         while self.skipping && self.head != tail {
             self.skipping = ring.slot(self.head).goes_on();
             self.head = ring.next(self.head);
         }
-        let mut end = tail;
-        while end != self.head && ring.slot(ring.previous(end)).goes_on() {
-            end = ring.previous(end);
+        let mut end = self.whole_until(ring, ring.within_half(self.head, tail));
+        if end == self.head {
+            end = self.whole_until(ring, tail); // a frame of more than half a ring
         }
         if end == self.head && tail != self.head {
             // Nothing but the start of one frame. It can grow as long as the module has a slot left, and one it never fills.
@@ -61,6 +62,15 @@ impl Walk {
         }
         (self.cursor, self.end) = (self.head, end);
         (self.head != end, damaged)
+    }
+
+    /// Where the last whole frame before `tail` ends.
+    fn whole_until(&self, ring: &Ring, tail: u32) -> u32 {
+        let mut end = tail;
+        while end != self.head && ring.slot(ring.previous(end)).goes_on() {
+            end = ring.previous(end);
+        }
+        end
     }
 
     /// The next frame, its data cut to `snaplen` octets. Joins what lies in several slots in `scratch`, whose rest is left there; if that

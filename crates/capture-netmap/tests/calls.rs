@@ -130,6 +130,25 @@ fn a_batch_costs_one_call_and_a_frame_none() {
     assert_eq!(calls(&log), [], "a stopped ring is left alone");
 }
 
+/// The module is never left without slots while what it filled is read.
+#[test]
+fn a_full_ring_is_lent_and_given_back_by_halves() {
+    let (module, log) = (Module::new(), Log::default());
+    let mut options = Options::new("vale0:1");
+    options.slots = Some(64);
+    let mut queue = over::open(&options, common::noting(&module, &log)).unwrap().pop().unwrap();
+    let filled = || (0..100).filter(|_| module.deliver("vale0:1", &[7; 60])).count();
+    assert_eq!(filled(), 63);
+    queue.wait(Duration::from_secs(1)).unwrap();
+    calls(&log);
+    assert_eq!(queue.next_batch().unwrap().expect("a full ring").frames().count(), 32);
+    assert_eq!((calls(&log), filled()), (vec![], 0));
+    assert_eq!(queue.next_batch().unwrap().expect("the rest").frames().count(), 31);
+    assert_eq!((calls(&log), filled()), (vec![Call::Sync(RXSYNC)], 32), "the first half was given back");
+    assert_eq!(queue.next_batch().unwrap().expect("what came meanwhile").frames().count(), 32);
+    assert_eq!((calls(&log), filled()), (vec![Call::Sync(RXSYNC)], 31));
+}
+
 #[test]
 fn sending_costs_one_call_a_flush() {
     let (module, log) = (Module::new(), Log::default());

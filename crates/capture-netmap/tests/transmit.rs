@@ -41,6 +41,34 @@ fn what_is_sent_arrives_over_many_laps() {
     assert_eq!((stats.filled, stats.sent, stats.refused), (6225, 6225, 0));
 }
 
+/// Also where the slots have other buffers or other frames in between, as those of a pipe do.
+#[test]
+fn a_frame_is_repeated_whatever_the_slots_held() {
+    for (from, to) in [("vale0:2", "vale0:1"), ("netmap:x}1", "netmap:x{1")] {
+        let module = Module::new();
+        let mut rx = queue(&module, &whole(to));
+        let mut tx = tx(&module, from);
+        let mut expected = Vec::new();
+        for round in 0..40u8 {
+            // The first rounds have the same frame, so that slots hold it already.
+            let frame = vec![round / 20; 60 + usize::from(round / 20)];
+            assert_eq!(tx.repeat(300, &frame).unwrap(), 300);
+            let other = vec![vec![200 + round; 70]; usize::from(round % 3)];
+            assert_eq!(fill(&mut tx, &other), other.len());
+            tx.flush().unwrap();
+            expected.extend(vec![frame; 300]);
+            expected.extend(other);
+            if round % 2 == 1 {
+                assert_eq!(take(&mut rx), expected, "{from}, round {round}");
+                expected.clear();
+            }
+        }
+        assert_eq!(tx.repeat(5, &[1; 2049]).unwrap(), 0, "longer than a slot");
+        assert_eq!(tx.repeat(5, &[]).unwrap(), 0);
+        assert_eq!(tx.stats().filled, tx.stats().sent);
+    }
+}
+
 #[test]
 fn a_full_pipe_makes_its_sender_wait() {
     let module = Module::new();

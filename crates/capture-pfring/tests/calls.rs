@@ -33,7 +33,7 @@ fn a_queue_is_opened_in_this_order() {
         Call::Bind(BIND.to_vec()),
         set(111, &[0, 0, 0, 0]),
         set(126, &[2, 0, 0, 0]),
-        set(117, &[1, 0]),
+        set(117, &[128, 0]),
         Call::Map(4096),
         Call::Map(RING),
         Call::Get(179, 4),

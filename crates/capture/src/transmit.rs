@@ -18,6 +18,20 @@ pub trait TxQueue {
     /// If the queue cannot go on.
     fn fill(&mut self, most: usize, write: impl FnMut(&mut [u8]) -> usize) -> Result<usize, CaptureError>;
 
+    /// [`fill`](Self::fill) with one frame, again and again. A queue whose slots keep what was sent need not write what is there already.
+    ///
+    /// # Errors
+    /// If the queue cannot go on.
+    fn repeat(&mut self, most: usize, frame: &[u8]) -> Result<usize, CaptureError> {
+        self.fill(most, |slot| match slot.get_mut(..frame.len()) {
+            Some(room) => {
+                room.copy_from_slice(frame);
+                frame.len()
+            }
+            None => 0,
+        })
+    }
+
     /// Hands over to the kernel what was filled.
     ///
     /// # Errors

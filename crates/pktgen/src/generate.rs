@@ -97,17 +97,24 @@ pub fn generate<T: TxQueue>(
             let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
             let mut number = filled;
             let mut octets = 0;
-            let frames = tx.fill(most, |slot| {
-                if own_time.is_some() && source.due().is_some_and(|due| source_start + due > now) {
-                    return 0;
+            let frames = match source.same().filter(|_| stream.is_none()) {
+                Some(frame) => {
+                    let frames = tx.repeat(most, frame)?;
+                    octets = (frames * frame.len()) as u64;
+                    frames
                 }
-                let stamp = stream.map(|stream| Stamp { kind: StampKind::Data, stream, number, nanos });
-                let length = source.write(slot, stamp);
-                over = length == 0;
-                number += 1;
-                octets += length as u64;
-                length
-            })?;
+                None => tx.fill(most, |slot| {
+                    if own_time.is_some() && source.due().is_some_and(|due| source_start + due > now) {
+                        return 0;
+                    }
+                    let stamp = stream.map(|stream| Stamp { kind: StampKind::Data, stream, number, nanos });
+                    let length = source.write(slot, stamp);
+                    over = length == 0;
+                    number += 1;
+                    octets += length as u64;
+                    length
+                })?,
+            };
             report.began = report.began.or_else(|| (frames > 0).then(Instant::now));
             tx.flush()?;
             if frames == 0 && !over {

@@ -15,6 +15,11 @@ pub trait Source {
     /// Octets of the longest frame.
     fn longest(&self) -> usize;
 
+    /// The frame that all are, if they have no stamps.
+    fn same(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// When the next frame is due, counted from the first, if the source has a time of its own.
     fn due(&self) -> Option<Duration> {
         None
@@ -79,6 +84,9 @@ pub struct Uniform {
     addresses: Addresses,
     /// Of the first frame, if they are those of all.
     constant: Option<Values>,
+    /// All frames without a stamp: see [`Source::same`]. Their identification is 0, as it may be in packets that are not to be fragmented
+    /// (RFC 6864, section 4.1).
+    same: Option<Box<[u8]>>,
     next: u64,
 }
 
@@ -103,7 +111,12 @@ impl Uniform {
         let payload: Vec<u8> = (0..length - bare.length()).map(|i| b'a' + (i % 26) as u8).collect();
         let template = Template::new(&addresses.shape(kind, vlan, payload))?;
         let constant = addresses.constant().then(|| addresses.nth(0));
-        Ok(Self { template, addresses, constant, next: 0 })
+        let same = constant.map(|values| {
+            let mut frame = vec![0; template.length()].into_boxed_slice();
+            template.write(&mut frame, &values, None);
+            frame
+        });
+        Ok(Self { template, addresses, constant, same, next: 0 })
     }
 
     /// Octets of the shortest frame that has room for the headers, and with `stamped` for a stamp.
@@ -129,13 +142,18 @@ impl Uniform {
         }
         let template = Template::new(&addresses.shape(Kind::Raw(6), None, vec![b'X'; 100]))?;
         let constant = addresses.constant().then(|| addresses.nth(0));
-        Ok(Self { template, addresses, constant, next: 0 })
+        Ok(Self { template, addresses, constant, same: None, next: 0 })
     }
 }
 
 impl Source for Uniform {
     #[inline]
     fn write(&mut self, slot: &mut [u8], stamp: Option<Stamp>) -> usize {
+        if let (Some(same), None) = (&self.same, stamp) {
+            let Some(frame) = slot.get_mut(..same.len()) else { return 0 };
+            frame.copy_from_slice(same);
+            return same.len();
+        }
         let values = match self.constant {
             Some(values) => Values { identification: self.next as u16, ..values },
             None => self.addresses.nth(self.next),
@@ -146,6 +164,10 @@ impl Source for Uniform {
 
     fn longest(&self) -> usize {
         self.template.length()
+    }
+
+    fn same(&self) -> Option<&[u8]> {
+        self.same.as_deref()
     }
 }
 
@@ -217,6 +239,23 @@ pub(crate) mod tests {
         assert!(error.contains("at least 60"), "{error}");
         assert!(Uniform::new(addresses(), Kind::Udp, None, 42, false).is_ok());
         assert!(Uniform::new(addresses(), Kind::Udp, None, 41, false).is_err());
+    }
+
+    #[test]
+    fn frames_that_are_all_the_same_are_what_would_be_written() {
+        let one = |text: &str| text.parse().unwrap();
+        let addresses = Addresses { source: one("10.0.0.1:1000"), destination: one("10.1.0.1:7"), ..addresses() };
+        let mut source = Uniform::new(addresses, Kind::Udp, None, 60, true).unwrap();
+        let mut slot = [0; 60];
+        for _ in 0..3 {
+            assert_eq!(source.write(&mut slot, None), 60);
+            assert_eq!(Some(&slot[..]), source.same());
+        }
+        assert_eq!(slot[18..22], [0, 0, 0x40, 0], "identification 0, not to be fragmented");
+        source.write(&mut slot, Some(stamp(70_000)));
+        assert_eq!(Stamp::find(&slot), Some(stamp(70_000)));
+        assert!(Uniform::new(self::addresses(), Kind::Udp, None, 60, false).unwrap().same().is_none());
+        assert!(Uniform::hping3(addresses).unwrap().same().is_none(), "hping3 numbers its packets");
     }
 
     #[test]

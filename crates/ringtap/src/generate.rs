@@ -24,6 +24,9 @@ use args::Function;
 pub(crate) use args::{GenArgs, TxBackend};
 pub(crate) use source::AnySource;
 
+/// Half of netmap's usual ring: every burst is a system call.
+const NETMAP_BURST: usize = 512;
+
 /// What was sent, by all threads.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Sent {
@@ -171,9 +174,6 @@ fn wait_for_link(args: &GenArgs, stop: &AtomicBool) -> Result<()> {
     }
 }
 
-/// Frames handed over at once at most, if nothing else is said.
-const BURST: usize = 64;
-
 /// The work, dealt to threads.
 fn parts(args: &GenArgs) -> Result<Vec<Part>> {
     let threads = args.threads.map_or(1, |threads| threads.get());
@@ -189,12 +189,14 @@ fn parts(args: &GenArgs) -> Result<Vec<Part>> {
         bail!("-p: a capture file is sent by one thread, which keeps its order");
     }
     let rate = args.rate.and_then(|rate| rate.0);
+    let burst = match args.burst {
+        Some(burst) => burst.get() as usize,
+        None if rate.is_none() && args.backend == Some(Backend::Netmap) => NETMAP_BURST,
+        None => Pace::default().burst,
+    };
     let part = |n: u64| Part {
         source: one.clone(),
-        pace: Pace {
-            rate: rate.map(|rate| rate / threads as f64),
-            burst: args.burst.map_or(BURST, |burst| burst.get() as usize),
-        },
+        pace: Pace { rate: rate.map(|rate| rate / threads as f64), burst },
         limits: Limits {
             // The first threads take what does not divide.
             count: count.map(|count| count / threads + u64::from(n < count % threads)),

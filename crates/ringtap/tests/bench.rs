@@ -410,3 +410,14 @@ fn a_link_that_goes_down_between_two_machines_is_told() {
     let done = receiver.finish().expect(1);
     assert!(done.text().contains("the link of tap0 went down"), "{}", done.text());
 }
+
+/// Where netmap is, it measures: docs/benchmarks.md.
+#[test]
+fn a_lab_for_netmap_alone_needs_netmap_and_says_so() {
+    let arguments = ["bench", "drop-rate", "--lab", "vale", "--rates", "1000", "--time", "500ms", "--repeats", "1"];
+    if fs::exists("/dev/netmap").unwrap() {
+        run(&arguments).expect(0).says(&["netmap"]);
+    } else {
+        run(&arguments).expect(2).says(&["--lab vale", "the netmap module is not loaded"]);
+    }
+}

@@ -1,13 +1,13 @@
 //! The memory that is shared with the module: mapped, and read and written within its bounds only.
 //!
-//! Knows no layout. Whatever offset is asked for is checked; a page that may not be touched lies before and behind the mapping, so that
+//! Knows no layout. Whatever offset is asked for is checked, here or once by who knows the layout (`pairs_at`, `octets_at`); a page that may not be touched lies before and behind the mapping, so that
 //! an access beyond it could only be the end of the process, never the reading of something else.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A shared mapping.
 pub(crate) struct Memory {
@@ -80,6 +80,17 @@ impl Memory {
         Some(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
     }
 
+    /// `count` pairs of longs, each of which another party may read and write at any time.
+    ///
+    /// # Safety
+    /// `offset` is a multiple of 8, and that many pairs from it on are inside of the mapping.
+    #[inline]
+    pub(super) unsafe fn pairs_at(&self, offset: usize, count: usize) -> &[[AtomicU64; 2]] {
+        debug_assert!(offset.is_multiple_of(8) && offset + 16 * count <= self.length);
+        // SAFETY: inside of the mapping and aligned, as the caller warrants; alive as long as `self`. For the rest as in `word`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().wrapping_add(offset).cast(), count) }
+    }
+
     /// Writes a word. Nothing happens outside of the mapping.
     #[inline]
     pub(super) fn store(&self, offset: usize, value: u32) {
@@ -97,6 +108,17 @@ impl Memory {
         // SAFETY: inside of the mapping, as just checked, and alive as long as `self`. This process writes no buffer that is lent or
         // held; that the module and other users of its memory keep to the rules is what sharing memory with them means.
         Some(unsafe { std::slice::from_raw_parts(self.base.as_ptr().wrapping_add(offset), length) })
+    }
+
+    /// The same without the check.
+    ///
+    /// # Safety
+    /// `length` octets from `offset` on are inside of the mapping.
+    #[inline]
+    pub(super) unsafe fn octets_at(&self, offset: usize, length: usize) -> &[u8] {
+        debug_assert!(offset + length <= self.length);
+        // SAFETY: inside of the mapping, as the caller warrants; for the rest as in `octets`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().wrapping_add(offset), length) }
     }
 
     /// The same to be written. The exclusive borrow proves that no other octets of this mapping are out.

@@ -3,12 +3,13 @@
 //! Knows the layout, not who owns which slot. What does not change while a port is open is read and checked once; head, cur and tail are
 //! handed over by acquire and release, once a batch; a slot is read once, by relaxed loads, which are plain ones to the processor, and
 //! checked as a copy. Nothing that is read is believed.
+#![allow(unsafe_code)]
 
 use std::fmt;
 use std::mem::{offset_of, size_of};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::abi;
 use super::memory::Memory;
@@ -42,6 +43,14 @@ pub(crate) struct Place {
     /// Where buffer 0 would be, and how many there are until the mapping ends.
     buffers_at: usize,
     buffers: u32,
+}
+
+/// The slots and buffers of a ring.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'r> {
+    slots: &'r [[AtomicU64; 2]],
+    memory: &'r Memory,
+    place: Place,
 }
 
 /// A copy of a slot.
@@ -173,6 +182,12 @@ impl<M: Deref<Target = Memory>> Ring<M> {
         if to >= from { to - from } else { to + self.place.slots - from }
     }
 
+    /// `to`, or the slot half a ring from `from` if that comes before it.
+    pub(crate) fn within_half(&self, from: u32, to: u32) -> u32 {
+        let half = self.place.slots / 2;
+        if self.distance(from, to) <= half { to } else { (from + half) % self.place.slots }
+    }
+
     fn field(&self, offset: usize) -> u32 {
         // Acquire: what the module wrote into slots and buffers before is seen.
         self.memory.word(self.place.at + offset).map_or(u32::MAX, |word| word.load(Ordering::Acquire))
@@ -216,44 +231,76 @@ impl<M: Deref<Target = Memory>> Ring<M> {
         (long(offset_of!(abi::Ring, seconds)), long(offset_of!(abi::Ring, microseconds)))
     }
 
+    /// For looking at one slot after the other.
     #[inline]
-    fn slot_at(&self, index: u32) -> usize {
-        self.place.at + size_of::<abi::Ring>() + index as usize * size_of::<abi::Slot>()
+    pub(crate) fn view(&self) -> View<'_> {
+        let at = self.place.at + size_of::<abi::Ring>();
+        // SAFETY: `Place::at` found all slots of the ring inside of this memory, and the ring at a multiple of 8.
+        let slots = unsafe { self.memory.pairs_at(at, self.place.slots as usize) };
+        View { slots, memory: &self.memory, place: self.place }
     }
 
     /// A copy of a slot. All zero, which no slot in use is, for an index that is none.
     #[inline]
     pub(crate) fn slot(&self, index: u32) -> Slot {
-        let at = self.slot_at(index);
-        let word = |offset: usize| self.in_ring(index).and_then(|_| self.memory.load(at + offset)).unwrap_or_default();
-        let [a, b, c, d] = word(offset_of!(abi::Slot, len)).to_ne_bytes();
-        Slot {
-            buffer: word(offset_of!(abi::Slot, buf_idx)),
-            length: u16::from_ne_bytes([a, b]),
-            flags: u16::from_ne_bytes([c, d]),
-        }
+        self.view().slot(index).unwrap_or(Slot { buffer: 0, length: 0, flags: 0 })
     }
 
     /// Writes a slot of ours.
     #[inline]
     pub(crate) fn set_slot(&self, index: u32, slot: Slot) {
-        if self.in_ring(index).is_some() {
-            let at = self.slot_at(index);
-            let ([a, b], [c, d]) = (slot.length.to_ne_bytes(), slot.flags.to_ne_bytes());
-            self.memory.store(at + offset_of!(abi::Slot, buf_idx), slot.buffer);
-            self.memory.store(at + offset_of!(abi::Slot, len), u32::from_ne_bytes([a, b, c, d]));
+        if let Some([long, _]) = self.view().slots.get(index as usize) {
+            let ([a, b, c, d], [e, f], [g, h]) =
+                (slot.buffer.to_ne_bytes(), slot.length.to_ne_bytes(), slot.flags.to_ne_bytes());
+            long.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::Relaxed);
         }
     }
 
     /// The octets that a slot refers to; `None` if they are not in a buffer.
     #[inline]
     pub(crate) fn octets(&self, slot: Slot) -> Option<&[u8]> {
+        self.view().octets(slot)
+    }
+}
+
+impl<'r> View<'r> {
+    /// A copy of a slot.
+    #[inline]
+    fn slot(&self, index: u32) -> Option<Slot> {
+        let [long, _] = self.slots.get(index as usize)?;
+        let [a, b, c, d, e, f, g, h] = long.load(Ordering::Relaxed).to_ne_bytes();
+        Some(Slot {
+            buffer: u32::from_ne_bytes([a, b, c, d]),
+            length: u16::from_ne_bytes([e, f]),
+            flags: u16::from_ne_bytes([g, h]),
+        })
+    }
+
+    /// The octets that a slot refers to; `None` if they are not in a buffer.
+    #[inline]
+    fn octets(&self, slot: Slot) -> Option<&'r [u8]> {
         if u32::from(slot.length) > self.place.buffer_size || slot.flags & abi::INDIRECT != 0 {
             return None;
         }
-        self.memory.octets(self.place.buffer(slot.buffer)?, slot.length.into())
+        let at = self.place.buffer(slot.buffer)?;
+        // SAFETY: `Place::at` counted the buffers that are whole inside of this memory, and the length is a buffer's at most.
+        Some(unsafe { self.memory.octets_at(at, slot.length.into()) })
+    }
+
+    /// A frame that lies in this slot alone, and the slot after it. `None` for any other slot, and for one that is damaged.
+    #[inline]
+    pub(crate) fn whole(&self, index: u32) -> Option<(&'r [u8], Slot, u32)> {
+        let slot = self.slot(index)?;
+        if slot.flags & (abi::MORE_FRAGMENTS | abi::INDIRECT) != 0 {
+            return None;
+        }
+        Some((self.octets(slot)?, slot, if index + 1 < self.place.slots { index + 1 } else { 0 }))
     }
 }
+
+const _: () = assert!(
+    offset_of!(abi::Slot, buf_idx) == 0 && offset_of!(abi::Slot, len) == 4 && offset_of!(abi::Slot, flags) == 6
+);
 
 impl Ring<Box<Memory>> {
     /// The whole buffer of a slot, to be written; `None` if there is none of that number.

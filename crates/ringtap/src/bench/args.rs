@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use pktgen::Rate;
 
 use super::stages::Goal;
@@ -119,6 +119,16 @@ impl Measure {
     }
 }
 
+/// Where it is measured without ports of this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Place {
+    /// A veth pair between two namespaces.
+    #[default]
+    Veth,
+    /// Two ports of a VALE switch, for netmap alone: needs its module.
+    Vale,
+}
+
 /// What all measurements share.
 #[derive(Args, Debug)]
 pub(crate) struct Common {
@@ -126,7 +136,7 @@ pub(crate) struct Common {
     #[arg(long = "backend", value_name = "NAME,...", value_enum, value_delimiter = ',')]
     pub backends: Vec<Backend>,
     /// Other programs: tcpdump, dumpcap, tshark, netsniff-ng, scapy, or NAME=COMMAND with {iface} and {file} in it, which
-    /// writes a capture file and ends on SIGINT; all for every known one that is installed
+    /// writes a capture file and ends on SIGINT; all for every known one of these that is installed. pkt-gen and pfcount only count
     #[arg(long = "program", value_name = "NAME,...|NAME=COMMAND")]
     pub programs: Vec<String>,
     /// Octets of a frame, without the frame check sequence
@@ -138,6 +148,9 @@ pub(crate) struct Common {
     /// Send here
     #[arg(long, value_name = "IFACE", requires = "interface")]
     pub send: Option<String>,
+    /// What is made for the purpose
+    #[arg(long, value_enum, default_value_t, conflicts_with = "interface")]
+    pub lab: Place,
     /// Queues of each mechanism [default: 1; all that there are for afxdp and netmap, which lose what comes to others]
     #[arg(long, value_name = "N")]
     pub queues: Option<Ranged<Plain, 1, 64>>,

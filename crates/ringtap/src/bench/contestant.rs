@@ -33,6 +33,8 @@ pub(crate) struct Field {
 /// What one run gave.
 pub(crate) struct Capture {
     pub tracker: Tracker,
+    /// Of a program that only counts: what it received. The tracker has seen nothing then.
+    pub counted: Option<u64>,
     pub dropped_said: Option<u64>,
     pub cpu: Option<Duration>,
     /// When the wanted number of frames was reached.
@@ -54,6 +56,10 @@ pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
     let asked = !common.backends.is_empty();
     let backends = if asked { &common.backends[..] } else { Backend::ALL };
     for &backend in backends {
+        if lab.vale && backend != Backend::Netmap {
+            field.absent.push((backend.name().to_owned(), "a port of a VALE switch is netmap's alone".to_owned()));
+            continue;
+        }
         match lab.receiver.inside(|| backend.usable_by(common.libpcap.as_deref()))? {
             Ok(()) => field.present.push(Contestant::Ours { backend, queues }),
             Err(error) if asked => bail!("{}: {error}", backend.name()),
@@ -66,6 +72,10 @@ pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
     };
     for name in common.programs.iter().flat_map(list) {
         for program in Program::parse(&name)? {
+            if lab.vale && !program.takes_vale() {
+                field.absent.push((program.name, "it takes no port of a VALE switch".to_owned()));
+                continue;
+            }
             match program.installed() {
                 true => field.present.push(Contestant::Program(program)),
                 false => {
@@ -180,6 +190,7 @@ impl OursRunning {
         self.stop.store(true, Ordering::Release);
         let mut capture = Capture {
             tracker: Tracker::of([STREAM]),
+            counted: None,
             dropped_said: Some(0),
             cpu: Some(Duration::ZERO),
             reached: None,

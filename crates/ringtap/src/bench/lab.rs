@@ -1,4 +1,4 @@
-//! Where it is measured: a veth pair between two namespaces without names, or two ports of this machine.
+//! Where it is measured: a veth pair between two namespaces without names, a VALE switch, or two ports of this machine.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use netdev::{Namespace, interfaces};
 
-use super::args::Common;
+use super::args::{Common, Place};
 
 /// An end of the cable.
 pub(crate) struct End {
@@ -22,6 +22,8 @@ pub(crate) struct Lab {
     pub receiver: End,
     /// Not the system's.
     pub libpcap: Option<PathBuf>,
+    /// Both are ports of a VALE switch, which are made by opening them and end when they are closed.
+    pub vale: bool,
 }
 
 impl End {
@@ -67,7 +69,7 @@ pub(crate) struct Carriers([Option<u32>; 2]);
 impl Lab {
     /// To be compared with a later look. Both ends have a carrier now, or it is an error.
     pub(crate) fn carriers(&self) -> Result<Carriers> {
-        for end in [&self.sender, &self.receiver] {
+        for end in [&self.sender, &self.receiver].into_iter().filter(|_| !self.vale) {
             end.inside(|| wait_for_carrier(&end.interface))??;
         }
         self.carrier_changes()
@@ -85,6 +87,9 @@ impl Lab {
     }
 
     fn carrier_changes(&self) -> Result<Carriers> {
+        if self.vale {
+            return Ok(Carriers([None, None]));
+        }
         let of =
             |end: &End| -> Result<Option<u32>> { Ok(end.inside(|| interfaces::carrier_changes(&end.interface))??) };
         Ok(Carriers([of(&self.sender)?, of(&self.receiver)?]))
@@ -92,10 +97,16 @@ impl Lab {
 
     /// The two ports that are named, or a veth pair, which ends with this value whatever happens.
     pub(crate) fn new(common: &Common) -> Result<Self> {
+        if common.lab == Place::Vale {
+            capture_netmap::usable().context("--lab vale")?;
+            // Switches are the machine's: this process has one of its own.
+            let end = |port: &str| End::of_this_namespace(&format!("vale{}:{port}", std::process::id()));
+            return Ok(Self { sender: end("s"), receiver: end("r"), libpcap: None, vale: true });
+        }
         let lab = match (&common.interface, &common.send) {
             (Some(receiver), Some(sender)) => {
                 let (sender, receiver) = (End::of_this_namespace(sender), End::of_this_namespace(receiver));
-                Self { sender, receiver, libpcap: common.libpcap.clone() }
+                Self { sender, receiver, libpcap: common.libpcap.clone(), vale: false }
             }
             _ => Self::veth(common)?,
         };
@@ -123,7 +134,7 @@ impl Lab {
             }
             end.call(&format!("ip link set {name} up"))?;
         }
-        Ok(Self { sender, receiver, libpcap: common.libpcap.clone() })
+        Ok(Self { sender, receiver, libpcap: common.libpcap.clone(), vale: false })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod contestant;
+mod counting;
 mod environment;
 mod expect;
 mod html;

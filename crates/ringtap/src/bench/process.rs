@@ -18,6 +18,7 @@ use pktgen::Tracker;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::contestant::Capture;
+use super::counting::Counted;
 use super::lab::Lab;
 use super::program::Program;
 use super::run::STREAM;
@@ -37,6 +38,7 @@ pub(crate) struct Running {
     lines: Receiver<Vec<u8>>,
     text: String,
     dropped: fn(&str) -> Option<u64>,
+    counted: Option<fn(&str) -> Option<Counted>>,
     options: String,
     status: Option<ExitStatus>,
     ended_at: Option<Instant>,
@@ -65,6 +67,7 @@ pub(crate) fn start(program: &Program, lab: &Lab, count: Option<u64>, stop: &Ato
         lines,
         text: String::new(),
         dropped: program.dropped,
+        counted: program.counted,
         options: program.options(),
         status: None,
         ended_at: None,
@@ -179,7 +182,7 @@ impl Running {
         Ok(())
     }
 
-    /// Ends it, and reads its file.
+    /// Ends it, and reads its file, or what it says that it counted.
     pub(crate) fn finish(mut self, stop: &AtomicBool) -> Result<Capture> {
         let by_itself = self.ended();
         if by_itself && !self.counting {
@@ -205,14 +208,20 @@ impl Running {
         if !(status.success() || status.signal() == Some(Signal::INT.as_raw()) || status.code() == Some(130)) {
             bail!("it failed with {status}: {}", self.text.trim());
         }
+        let reached = self.ended_at.filter(|_| by_itself);
+        let options = std::mem::take(&mut self.options);
+        if let Some(counted) = self.counted {
+            let said = || format!("it did not say what it received: {}", self.text.trim());
+            let Counted { received, dropped } = counted(&self.text).with_context(said)?;
+            let tracker = Tracker::of([STREAM]);
+            return Ok(Capture { tracker, counted: Some(received), dropped_said: dropped, cpu, reached, options });
+        }
         let file = self.folder.path().join("capture");
         if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
             bail!("it made no capture file: {}", self.text.trim());
         }
         let tracker = read(&file).with_context(|| format!("its capture file ({})", self.text.trim()))?;
-        let reached = self.ended_at.filter(|_| by_itself);
-        let options = std::mem::take(&mut self.options);
-        Ok(Capture { tracker, dropped_said: (self.dropped)(&self.text), cpu, reached, options })
+        Ok(Capture { tracker, counted: None, dropped_said: (self.dropped)(&self.text), cpu, reached, options })
     }
 }
 
@@ -301,7 +310,7 @@ mod tests {
     use pktgen::{Stamp, StampKind};
 
     fn lab() -> Lab {
-        Lab { sender: End::of_this_namespace("lo"), receiver: End::of_this_namespace("lo"), libpcap: None }
+        Lab { sender: End::of_this_namespace("lo"), receiver: End::of_this_namespace("lo"), libpcap: None, vale: false }
     }
 
     /// A shell that does this with {iface} and {file} as its arguments.

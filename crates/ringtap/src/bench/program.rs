@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
+use super::counting::{COUNTING, Counted};
 use super::process::version_line;
 
 /// A program and how it is used.
@@ -20,6 +21,8 @@ pub(crate) struct Program {
     pub ready: Option<&'static str>,
     /// Finds its own figure of drops in what it wrote.
     pub dropped: fn(&str) -> Option<u64>,
+    /// Of one that writes no file: finds what it counted.
+    pub counted: Option<fn(&str) -> Option<Counted>>,
 }
 
 /// Those that are known: name, command, how to count, when it is ready, its figure.
@@ -69,7 +72,11 @@ impl Program {
         if let Some(known) = KNOWN.iter().find(|known| known.0 == text) {
             return Ok(vec![Self::known(known)]);
         }
-        let names = KNOWN.map(|known| known.0).join(", ");
+        if let Some(&(name, command, count, ready, counted)) = COUNTING.iter().find(|known| known.0 == text) {
+            let program = Self::known(&(name, command, count, ready, |_| None));
+            return Ok(vec![Self { counted: Some(counted), ..program }]);
+        }
+        let names = Self::names().collect::<Vec<_>>().join(", ");
         let Some((name, command)) = text.split_once('=') else {
             bail!("--program {text:?}: known are {names}; another is given as NAME=COMMAND");
         };
@@ -79,7 +86,8 @@ impl Program {
                 "--program {text:?}: the command needs {{iface}} and {{file}}, as in mine=\"tcpdump -i {{iface}} -w {{file}}\""
             );
         }
-        Ok(vec![Self { name: name.to_owned(), words, count: Vec::new(), ready: None, dropped: |_| None }])
+        let name = name.to_owned();
+        Ok(vec![Self { name, words, count: Vec::new(), ready: None, dropped: |_| None, counted: None }])
     }
 
     fn known(&(name, command, count, ready, dropped): &Known) -> Self {
@@ -90,9 +98,18 @@ impl Program {
         } else {
             command.split(' ').map(str::to_owned).collect()
         };
-        let count =
-            if name == "scapy" { vec!["{count}".to_owned()] } else { count.split(' ').map(str::to_owned).collect() };
-        Self { name: name.to_owned(), words, count, ready, dropped }
+        let count = if name == "scapy" { "{count}" } else { count };
+        let count = count.split_whitespace().map(str::to_owned).collect();
+        Self { name: name.to_owned(), words, count, ready, dropped, counted: None }
+    }
+
+    fn names() -> impl Iterator<Item = &'static str> {
+        KNOWN.map(|known| known.0).into_iter().chain(COUNTING.map(|known| known.0))
+    }
+
+    /// Whether it may be given a port of a VALE switch: netmap's own, and a command of the user's.
+    pub(crate) fn takes_vale(&self) -> bool {
+        self.name == "pkt-gen" || !Self::names().any(|known| known == self.name)
     }
 
     pub(crate) fn executable(&self) -> &str {

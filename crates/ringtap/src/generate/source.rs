@@ -55,6 +55,13 @@ impl Source for AnySource {
         }
     }
 
+    fn same(&self) -> Option<&[u8]> {
+        match self {
+            Self::Uniform(source) => source.same(),
+            _ => None,
+        }
+    }
+
     #[inline]
     fn due(&self) -> Option<Duration> {
         match self {
