@@ -156,9 +156,6 @@ impl RxQueue for Queue {
         }
         // As of the call: a name that is found new here is for the next batch, whose reader can have looked it up before.
         let mut constants = self.constants;
-        // Once a batch, for the frames have no time of their own.
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        constants.timestamp = Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         let now = Instant::now();
         if now >= self.next_look {
             self.look(now);
@@ -170,6 +167,9 @@ impl RxQueue for Queue {
             let _ = socket.wake();
         }
         let Some(loan) = memory.lend() else { return Ok(None) };
+        // Once a batch, for the frames have no time of their own; after the last of them has come.
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        constants.timestamp = Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         counters.received += u64::from(loan.frames());
         let books = Books { port: Some((socket, attachment, *queue)), counters, nic, stopped };
         Ok(Some(Batch { cursor: loan.start(), loan, books, constants }))
