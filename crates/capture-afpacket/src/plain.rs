@@ -203,7 +203,11 @@ impl RxQueue for PlainQueue {
         }
         account.received += count as u64;
         let header = if self.link_type == LinkType::ETHERNET { 14 + 8 } else { 0 };
-        let constants = Constants { link_type: self.link_type, longest: self.follow.mtu().saturating_add(header) };
+        let longest = match self.follow.mtu() {
+            0 => u32::MAX, // not known
+            mtu => mtu.saturating_add(header),
+        };
+        let constants = Constants { link_type: self.link_type, longest };
         Ok(Some(PlainBatch { messages, account, constants, next: 0, count }))
     }
 

@@ -37,7 +37,8 @@ pub use batch::{Batch, Frames};
 /// which gives all slots back and brings all frames that have arrived; none is made per frame.
 ///
 /// # Time
-/// All frames of a sync have the time of that sync, in microseconds, as the module wrote it; or as the clock was, if it wrote none.
+/// Frames have the time of the last sync before their batch, in microseconds, as the module wrote it; or as the clock was, if it wrote none.
+/// Those of the second half of a full ring came with the sync before that one.
 ///
 /// # The end
 /// netmap cannot refuse frames while a port is open. [`stop`](RxQueue::stop) syncs a last time: what is in the ring then is lent, and

@@ -68,7 +68,7 @@ pub struct Tx {
     lost: u64,
     longest: usize,
     /// The frame that was repeated last, and for each slot the buffer that it was written into: it is there still, unless the module has
-    /// put another buffer into the slot (as a pipe does) or the slot was used for something else.
+    /// put another buffer into the slot, or the slot was used for something else. Not so in a pipe.
     repeated: Vec<u8>,
     written: Box<[u32]>,
 }
@@ -193,10 +193,12 @@ impl TxQueue for Tx {
             self.written.fill(0);
         }
         let frames = most.min(self.room()? as usize);
+        // The other end of a pipe has the same buffers, and may write into them.
+        let shared = self.port.to_string().contains(['{', '}']);
         for _ in 0..frames {
             let slot = self.ring.slot(self.head);
             // 0 is no buffer of a slot.
-            if slot.buffer == 0 || self.written[self.head as usize] != slot.buffer {
+            if shared || slot.buffer == 0 || self.written[self.head as usize] != slot.buffer {
                 self.buffer(slot)?[..frame.len()].copy_from_slice(frame);
                 self.written[self.head as usize] = slot.buffer;
             }

@@ -187,8 +187,12 @@ impl RxQueue for LiveQueue {
         if arena.entries.is_empty() {
             return Ok(None);
         }
-        let header = if self.link_type == LinkType::ETHERNET { 14 + 8 } else { 0 };
-        let longest = self.follow.as_ref().map_or(u32::MAX, |follow| follow.mtu().saturating_add(header));
+        let longest = match self.follow.as_ref().map_or(0, Follow::mtu) {
+            mtu if mtu > 0 && self.link_type == LinkType::ETHERNET => mtu.saturating_add(14 + 8),
+            mtu if mtu > 0 && self.link_type == LinkType::RAW => mtu,
+            // Not known, or with a header in front of unknown length.
+            _ => u32::MAX,
+        };
         Ok(Some(LiveBatch { account, arena, constants: Constants { link_type: self.link_type, longest }, next: 0 }))
     }
 

@@ -37,7 +37,7 @@ pub fn open_with<S: System>(system: S, options: &Options) -> Result<Vec<Queue<S>
     // The socket first: without the module, or the right, nothing else matters.
     drop(port::socket(&system)?);
     check_parameters(&system, options)?;
-    let plan = Arc::new(Plan { system, options: options.clone(), program });
+    let plan = Arc::new(Plan { system, options: options.clone(), program, forgotten: Arc::default() });
     let mut ports = (0..options.queues).map(|_| Port::prepare(&plan)).collect::<Result<Vec<_>, _>>()?;
     let shares = share(options, &mut ports)?;
     for port in &ports {

@@ -4,6 +4,8 @@
 //! it is activated (also by the first poll) when filter, direction and share are set.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use capture::{CaptureDirection, CaptureError, LinkType};
@@ -26,6 +28,8 @@ pub(crate) struct Plan<S> {
     pub(crate) options: Options,
     /// `None`: everything is accepted.
     pub(crate) program: Option<Vec<capture::BpfInstruction>>,
+    /// For some time the module showed frames to no queue, and counted none: what came then is not known. One queue notices it for all.
+    pub(crate) forgotten: Arc<AtomicBool>,
 }
 
 /// A queue's part of the interface.

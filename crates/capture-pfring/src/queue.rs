@@ -83,7 +83,7 @@ impl<S: System> Queue<S> {
         let companions = plan.system.companions(&name, port.device, number)?;
         let interfaces = vec![Interface { name, link_type: LinkType::ETHERNET }];
         let constants = Constants { interface: InterfaceIndex(0), longest: u32::MAX };
-        let counters = Counters::default();
+        let counters = Counters::new(&plan.forgotten);
         let (stopped, ended, obstacle) = (false, false, None);
         let port = Some(port);
         let mut queue =

@@ -263,7 +263,10 @@ impl RxQueue for ZcQueue {
         if count == 0 {
             return Ok(None);
         }
-        let longest = self.follow.as_ref().map_or(u32::MAX, |follow| follow.mtu().saturating_add(HEADERS));
+        let longest = match self.follow.as_ref().map_or(0, Follow::mtu) {
+            0 => u32::MAX, // not known
+            mtu => mtu.saturating_add(HEADERS),
+        };
         let Self { zc, counters, stopped, number, snaplen, .. } = self;
         Ok(Some(ZcBatch { zc, counters, stopped, number: *number, snaplen: *snaplen, longest, next: 0, count }))
     }

@@ -10,20 +10,23 @@ use crate::{Stamp, StampKind};
 const CHUNK: u64 = 1 << 16;
 /// Numbers from here on are not believed: a damaged frame must not take all the memory. An hour at 14.88 M frames a second is below it.
 const MOST: u64 = 1 << 36;
-/// Chunks of all streams together: 512 MiB of them. What would take more is not believed.
+/// Chunks of all streams together that are not whole: 512 MiB of them. Numbers that would take more are not remembered, and from then on nobody
+/// knows what is missing.
 const BUDGET: u32 = 1 << 16;
 /// Different ends of a stream that are remembered. A sender tells one.
 const ENDS: usize = 8;
 
-/// Sees frames, and accounts for the stamped ones. Memory: a bit for each number in chunks of 8 KiB, at most 512 MiB, and 200 kB for the
-/// latencies.
+/// Sees frames, and accounts for the stamped ones. Memory: a bit for each number in chunks of 8 KiB, at most 512 MiB, of which those whose
+/// numbers all came take none; and 200 kB for the latencies.
 #[derive(Debug, Default)]
 pub struct Tracker {
     streams: BTreeMap<u16, Stream>,
     /// Frames of other streams are others; without any, those of all are taken.
     only: Vec<u16>,
-    /// Chunks that were made.
+    /// Chunks that have memory.
     chunks: u32,
+    /// There was none for a frame.
+    full: bool,
     other: u64,
     latencies: Latencies,
     /// When the first and the last stamped frame were seen, nanoseconds since 1970.
@@ -32,7 +35,8 @@ pub struct Tracker {
 
 #[derive(Debug, Default)]
 struct Stream {
-    chunks: BTreeMap<u64, Box<Bits>>,
+    /// `None`: all numbers of it came.
+    chunks: BTreeMap<u64, Option<Box<Bits>>>,
     /// The chunk that was used last is kept beside the others.
     current: Option<(u64, Box<Bits>)>,
     received: u64,
@@ -81,6 +85,8 @@ pub struct Doubt {
 }
 
 type Bits = [u64; CHUNK as usize / 64];
+/// All numbers came.
+static ALL: Bits = [u64::MAX; CHUNK as usize / 64];
 
 /// The account of all streams together.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,6 +141,7 @@ impl Tracker {
         }
         let Some(new) = stream.see(stamp.number, &mut self.chunks) else {
             self.other += 1;
+            self.full = true;
             return;
         };
         if nanos > 0 {
@@ -177,7 +184,7 @@ impl Tracker {
         Arrivals {
             expected: each(|stream| stream.believed().map(|(frames, refused)| frames - refused)),
             received: sum(|s| s.received),
-            missing: each(Stream::missing),
+            missing: each(Stream::missing).filter(|_| !self.full),
             doubled: sum(|s| s.doubled),
             reordered: sum(|s| s.reordered),
             other: self.other,
@@ -190,8 +197,9 @@ impl Tracker {
     /// One more account of the same streams, as of another queue.
     pub fn merge(&mut self, other: Self) {
         for (number, theirs) in other.streams {
-            self.streams.entry(number).or_default().merge(theirs, &mut self.chunks);
+            self.full |= !self.streams.entry(number).or_default().merge(theirs, &mut self.chunks);
         }
+        self.full |= other.full;
         self.other += other.other;
         self.latencies.add(&other.latencies);
         self.seen = match (self.seen, other.seen) {
@@ -228,17 +236,21 @@ impl Stream {
     /// Makes a chunk the current one.
     #[cold]
     fn change(&mut self, chunk: u64, chunks: &mut u32) -> Option<()> {
-        let bits = match self.chunks.remove(&chunk) {
-            Some(bits) => bits,
-            None if *chunks >= BUDGET => return None,
-            None => {
+        if let Some((before, bits)) = self.current.take() {
+            let whole = *bits == ALL;
+            *chunks -= u32::from(whole);
+            self.chunks.insert(before, (!whole).then_some(bits));
+        }
+        let bits = match self.chunks.get_mut(&chunk).map(Option::take) {
+            Some(Some(bits)) => bits,
+            _ if *chunks >= BUDGET => return None,
+            known => {
                 *chunks += 1;
-                Box::new([0; CHUNK as usize / 64])
+                Box::new(if known.is_some() { ALL } else { [0; CHUNK as usize / 64] })
             }
         };
-        if let Some((before, bits)) = self.current.replace((chunk, bits)) {
-            self.chunks.insert(before, bits);
-        }
+        self.chunks.remove(&chunk);
+        self.current = Some((chunk, bits));
         Some(())
     }
 
@@ -270,9 +282,9 @@ impl Stream {
     }
 
     fn numbers(&self) -> impl Iterator<Item = u64> {
-        let current = self.current.iter().map(|(chunk, bits)| (bits, *chunk));
-        let chunks = self.chunks.iter().map(|(chunk, bits)| (bits, *chunk)).chain(current);
-        chunks.flat_map(|(bits, chunk)| {
+        let current = self.current.iter().map(|(chunk, bits)| (&**bits, *chunk));
+        let chunks = self.chunks.iter().map(|(chunk, bits)| (bits.as_deref().unwrap_or(&ALL), *chunk));
+        chunks.chain(current).flat_map(|(bits, chunk)| {
             bits.iter().zip(0u64..).flat_map(move |(&word, at)| {
                 (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| chunk * CHUNK + at * 64 + bit)
             })
@@ -280,16 +292,19 @@ impl Stream {
     }
 
     /// Of two queues each is in order by itself, and neither says anything about the other.
-    fn merge(&mut self, other: Self, chunks: &mut u32) {
+    /// Says whether there was memory for it.
+    fn merge(&mut self, other: Self, chunks: &mut u32) -> bool {
         let reordered = self.reordered + other.reordered;
         self.doubled += other.doubled;
         self.told = self.told.or(other.told);
         other.ends.iter().for_each(|&(frames, refused)| self.end(frames, refused));
+        let mut room = true;
         for number in other.numbers() {
-            self.see(number, chunks);
+            room &= self.see(number, chunks).is_some();
         }
         self.next = self.next.max(other.next);
         self.reordered = reordered;
+        room
     }
 }
 
@@ -389,13 +404,29 @@ mod tests {
         assert_eq!(one.arrivals().doubts, [Doubt { stream: 0, said: 5, came: Some(9) }]);
     }
 
+    /// A long run takes no more memory than what is missing does.
+    #[test]
+    fn chunks_that_are_whole_take_no_memory_and_are_remembered() {
+        let mut tracker = Tracker::default();
+        (0..10 * CHUNK).filter(|n| *n != 3 * CHUNK + 5).for_each(|n| tracker.see_stamp(stamp(n), 0));
+        assert_eq!(tracker.chunks, 2, "the one with a gap, and the current one");
+        [7, 3 * CHUNK + 5, 9 * CHUNK].into_iter().for_each(|n| tracker.see_stamp(stamp(n), 0));
+        tracker.expect(0, 10 * CHUNK, 0);
+        let arrivals = tracker.arrivals();
+        assert_eq!((arrivals.missing, arrivals.doubled, arrivals.reordered), (Some(0), 2, 1));
+        let mut other = Tracker::default();
+        other.merge(tracker);
+        assert_eq!((other.arrivals().received, other.arrivals().missing), (10 * CHUNK, Some(0)));
+    }
+
     /// Numbers far apart, each in a chunk of its own, as an attacker would send.
     #[test]
     fn memory_has_a_limit() {
         let mut tracker = Tracker { chunks: BUDGET - 100, ..Tracker::default() };
         (0..1000u64).for_each(|n| tracker.see_stamp(Stamp { stream: n as u16, ..stamp(n << 25) }, 0));
+        tracker.expect(0, 1 << 35, 0);
         let arrivals = tracker.arrivals();
-        assert_eq!((arrivals.received, arrivals.other), (100, 900));
+        assert_eq!((arrivals.received, arrivals.other, arrivals.missing), (100, 900, None));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use pktgen::{GenError, Limits, Pace, Report, Source};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::backends::Backend;
+use crate::backends::{Backend, is_modules_own};
 use crate::config::options::{LogOptions, Summary};
 use crate::{Failure, logging, print, tell};
 use args::Function;
@@ -146,8 +146,8 @@ fn open_netmap(args: &GenArgs, parts: Vec<Part>) -> Result<Vec<(Part, capture_ne
 /// A carrier may take its time; what is sent before is lost without a word.
 fn wait_for_link(args: &GenArgs, stop: &AtomicBool) -> Result<()> {
     let name = args.interface.as_str();
-    if args.backend == Some(Backend::Netmap) && name.contains([':', '{', '}']) {
-        return Ok(()); // a port of the module's own
+    if matches!(args.backend, Some(Backend::Netmap | Backend::Pfring)) && is_modules_own(name) {
+        return Ok(());
     }
     let begin = Instant::now();
     loop {

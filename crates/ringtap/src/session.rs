@@ -314,11 +314,19 @@ pub(crate) fn cores() -> Vec<usize> {
 }
 
 fn pin(core: usize) {
-    let mut cores = rustix::thread::CpuSet::new();
-    cores.set(core);
-    if let Err(error) = rustix::thread::sched_setaffinity(None, &cores) {
+    if let Err(error) = pin_to_core(core) {
         tracing::warn!("cannot pin the worker to core {core}: {error}");
     }
+}
+
+/// Pins the calling thread to the core of this number.
+pub(crate) fn pin_to_core(core: usize) -> std::io::Result<()> {
+    let mut cores = rustix::thread::CpuSet::new();
+    if core >= rustix::thread::CpuSet::MAX_CPU {
+        return Err(std::io::Error::from(std::io::ErrorKind::InvalidInput));
+    }
+    cores.set(core);
+    Ok(rustix::thread::sched_setaffinity(None, &cores)?)
 }
 
 /// Pins the calling thread to the `nth` core that this process may use, or to the last if there are fewer.

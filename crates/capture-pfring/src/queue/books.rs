@@ -1,5 +1,8 @@
 //! The account of a queue, and its end: what may be brought up to date while a batch is out.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use capture::{CaptureError, Count, QueueStats};
 use netdev::NicLoss;
 
@@ -15,8 +18,8 @@ pub(super) struct Counters {
     pub(super) super_frames: u64,
     offered: Sum,
     dropped: Sum,
-    /// For some time the module showed frames to nobody, and counted none: what came then is not known.
-    pub(super) forgotten: bool,
+    /// See [`Plan`](crate::port::Plan).
+    pub(super) forgotten: Arc<AtomicBool>,
 }
 
 /// A counter of the module, over the rings of all lives of an interface.
@@ -36,6 +39,10 @@ impl Sum {
 }
 
 impl Counters {
+    pub(super) fn new(forgotten: &Arc<AtomicBool>) -> Self {
+        Self { forgotten: Arc::clone(forgotten), ..Self::default() }
+    }
+
     #[cold]
     pub(super) fn damage<T>(&mut self, Damaged(frames): Damaged) -> Option<T> {
         self.damaged += frames;
@@ -50,7 +57,7 @@ impl Counters {
     }
 
     fn known(&self, sum: &Sum) -> Count {
-        if self.forgotten { Count::Unknown } else { Count::Exact(sum.sum) }
+        if self.forgotten.load(Ordering::Relaxed) { Count::Unknown } else { Count::Exact(sum.sum) }
     }
 
     /// The next reading is that of a new ring.

@@ -1,5 +1,6 @@
 //! What a queue does when its interface changes: about once a second it looks, and opens a new port on one that was made again.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use capture::{CaptureError, Interface, InterfaceIndex, LinkType};
@@ -35,7 +36,7 @@ impl<S: System> Queue<S> {
             return;
         }
         let interface = follow.name();
-        self.counters.forgotten = true;
+        self.counters.forgotten.store(true, Ordering::Relaxed);
         match port.bind_again(interface) {
             Ok(()) => tracing::warn!(
                 interface,

@@ -106,6 +106,12 @@ impl Backend {
     }
 }
 
+/// Whether a name is a module's own, as `vale0:1`, `zc:eth1@0`, `eth1^`, `eth1-0`: the kernel has no interface of that name.
+pub(crate) fn is_modules_own(name: &str) -> bool {
+    let ring = || name.rsplit_once('-').is_some_and(|(_, ring)| ring.parse::<u32>().is_ok());
+    name.contains([':', '{', '}', '^', '/', '@']) || (ring() && interfaces::link_type(name).is_err())
+}
+
 /// The queues of an interface, of whichever mechanism: one choice at the start, none per frame.
 pub(crate) enum Queues {
     Afpacket(Vec<capture_afpacket::Queue>),
@@ -138,10 +144,7 @@ pub(crate) fn peek(capture: &CaptureOptions, filters: &FilterOptions) -> Result<
     if matches!(backend, Backend::Afxdp | Backend::Netmap | Backend::Pfring) {
         refuse_foreign(capture)?;
         let look = |name: String| {
-            // `vale0:1`, `zc:eth1` and the like are names of the modules' own.
-            let known = || {
-                if name.contains([':', '{', '}', '^', '/']) { Ok(()) } else { interfaces::link_type(&name).map(drop) }
-            };
+            let known = || if is_modules_own(&name) { Ok(()) } else { interfaces::link_type(&name).map(drop) };
             let found = backend.usable().and_then(|()| known()).map_err(Into::into);
             let text =
                 format!("{} can be used; not opened, for that may take frames away from this machine", backend.name());

@@ -183,7 +183,13 @@ impl OursRunning {
             let _ = sender.send(open()); // received below
         })?;
         let (threads, options) = opened.recv().context("the thread that opens queues")??;
-        Ok(Self { stop, threads, options, count })
+        let running = Self { stop, threads, options, count };
+        if count.is_some() && running.threads.len() > 1 {
+            let queues = running.threads.len();
+            running.finish()?;
+            bail!("the time for a number of frames is measured with one queue, and there are {queues} (ethtool -L)");
+        }
+        Ok(running)
     }
 
     fn finish(mut self) -> Result<Capture> {

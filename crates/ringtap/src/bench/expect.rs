@@ -1,6 +1,6 @@
 //! The receiving end of a measurement between two machines: `ringtap gen --stream` sends, this finds out what arrived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -96,18 +96,27 @@ pub(crate) fn expect(measure: &Measure, stop: &AtomicBool) -> Result<(), Failure
         return Ok(());
     };
     let files = Files::prepare(files).map_err(Failure::Setup)?;
+    let only: Vec<u16> = only.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let wanted = Wanted {
         interface,
         backend: *backend,
         queues: queues.map(|queues| queues.get() as usize),
         streams: if only.is_empty() { streams.get() as usize } else { only.len() },
-        only,
+        only: &only,
         time: time.map(|time| time.duration()),
         stop,
     };
     let mut rows = Vec::new();
     for run in 0..repeats.get() {
-        let (readers, options) = wanted.open().map_err(Failure::Setup)?;
+        let (readers, options) = match wanted.open() {
+            Ok(opened) => opened,
+            Err(error) if rows.is_empty() => return Err(Failure::Setup(error)),
+            // What was measured stays.
+            Err(error) => {
+                rows.push(Row::failed(backend.name(), None, &error));
+                break;
+            }
+        };
         let of = if repeats.get() > 1 { format!(", run {} of {}", run + 1, repeats.get()) } else { String::new() };
         let stream = only.first().unwrap_or(&1);
         tell(format_args!(
@@ -117,12 +126,19 @@ pub(crate) fn expect(measure: &Measure, stop: &AtomicBool) -> Result<(), Failure
         // A port of a mechanism's own has no carrier.
         let carrier = || interfaces::carrier_changes(interface).ok().flatten();
         let before = carrier();
-        let mut row = wanted.receive(readers).map_err(Failure::Running)?;
+        let received = wanted.receive(readers, || {
+            let kept = carrier() == before;
+            if kept {
+                Ok(())
+            } else {
+                bail!("the link of {interface} went down during the run: look at cable and switch")
+            }
+        });
+        let mut row = match received {
+            Err(error) if rows.is_empty() && stop.load(Ordering::Relaxed) => return Err(Failure::Running(error)),
+            received => received.unwrap_or_else(|error| Row::failed(backend.name(), None, &error)),
+        };
         row.options = Some(options);
-        if carrier() != before {
-            let error = anyhow!("the link of {interface} went down during the run: look at cable and switch");
-            row = Row::failed(backend.name(), None, &error);
-        }
         if repeats.get() > 1 {
             tell(super::run::one_line(&row));
         }
@@ -158,7 +174,7 @@ impl Wanted<'_> {
     }
 
     /// One run, to its end.
-    fn receive(&self, readers: Readers) -> Result<Row> {
+    fn receive(&self, readers: Readers, kept: impl Fn() -> Result<()>) -> Result<Row> {
         let begin = Instant::now();
         let (mut frames, mut quiet) = (0, begin);
         let interrupted = loop {
@@ -177,6 +193,8 @@ impl Wanted<'_> {
             }
             thread::sleep(Duration::from_millis(20));
         };
+        // Before the queues are closed, which sets many a NIC back.
+        let kept = kept();
         readers.stop.store(true, Ordering::Release);
         let mut tracker = Tracker::of(self.only.iter().copied());
         let (mut said, mut cpu) = (Count::Exact(0), Duration::ZERO);
@@ -186,6 +204,7 @@ impl Wanted<'_> {
             cpu += received.cpu;
             tracker.merge(received.tracker);
         }
+        kept?;
         let name = self.backend.name();
         let row = self.account(&tracker, said, cpu);
         Ok(Row { interrupted, ..row.unwrap_or_else(|error| Row::failed(name, None, &error)) })

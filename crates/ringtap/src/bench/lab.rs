@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use netdev::{Namespace, interfaces};
 
 use super::args::{Common, Place};
+use crate::backends::is_modules_own;
 
 /// An end of the cable.
 pub(crate) struct End {
@@ -69,7 +70,7 @@ pub(crate) struct Carriers([Option<u32>; 2]);
 impl Lab {
     /// To be compared with a later look. Both ends have a carrier now, or it is an error.
     pub(crate) fn carriers(&self) -> Result<Carriers> {
-        for end in [&self.sender, &self.receiver].into_iter().filter(|_| !self.vale) {
+        for end in [&self.sender, &self.receiver].into_iter().filter(|end| !is_modules_own(&end.interface)) {
             end.inside(|| wait_for_carrier(&end.interface))??;
         }
         self.carrier_changes()
@@ -87,17 +88,21 @@ impl Lab {
     }
 
     fn carrier_changes(&self) -> Result<Carriers> {
-        if self.vale {
-            return Ok(Carriers([None, None]));
-        }
-        let of =
-            |end: &End| -> Result<Option<u32>> { Ok(end.inside(|| interfaces::carrier_changes(&end.interface))??) };
+        let of = |end: &End| -> Result<Option<u32>> {
+            if is_modules_own(&end.interface) {
+                return Ok(None); // nobody tells
+            }
+            Ok(end.inside(|| interfaces::carrier_changes(&end.interface))??)
+        };
         Ok(Carriers([of(&self.sender)?, of(&self.receiver)?]))
     }
 
     /// The two ports that are named, or a veth pair, which ends with this value whatever happens.
     pub(crate) fn new(common: &Common) -> Result<Self> {
         if common.lab == Place::Vale {
+            if common.libpcap.is_some() {
+                bail!("--libpcap: has no effect here; ports of a VALE switch are netmap's");
+            }
             capture_netmap::usable().context("--lab vale")?;
             // Switches are the machine's: this process has one of its own.
             let end = |port: &str| End::of_this_namespace(&format!("vale{}:{port}", std::process::id()));

@@ -80,6 +80,18 @@ impl Row {
         self.latency_beyond = quantiles.map(|quantiles| quantiles.beyond);
     }
 
+    /// Where frames are only counted, those of others are among them: more than were sent is no account.
+    pub(crate) fn set_missing_by_counts(&mut self, received: u64) {
+        let missing = self.sent.and_then(|sent| sent.checked_sub(received));
+        if missing.is_none() {
+            self.notes.push(
+                "more frames were counted than were sent: others are among them, and what is missing is not known"
+                    .to_owned(),
+            );
+        }
+        self.set_missing(missing);
+    }
+
     pub(crate) fn set_missing(&mut self, missing: Option<u64>) {
         self.missing = missing;
         self.missing_percent =

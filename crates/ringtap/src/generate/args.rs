@@ -174,7 +174,10 @@ impl GenArgs {
         }
         let first = self.affinity.map_or(0, |core| core.get() as usize);
         let cores = self.cores.map_or(usize::MAX, |cores| cores.get() as usize);
-        crate::session::pin_to((first + nth) % cores);
+        let core = (first + nth) % cores;
+        if let Err(error) = crate::session::pin_to_core(core) {
+            tracing::warn!("thread {nth} is not pinned: core {core} cannot be used ({error})");
+        }
     }
 }
 

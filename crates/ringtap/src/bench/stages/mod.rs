@@ -120,7 +120,6 @@ fn compare(row: &mut Row, rows: &[Row], before: Option<&[Row]>) {
 
 /// One stage of one mechanism at one rate.
 fn run(bench: &Bench<'_>, backend: Backend, stage: Stage<'_>, rate: Option<f64>, time: Duration) -> Result<Row> {
-    let carriers = bench.lab.carriers()?;
     let log = Log::default();
     // Outside of the receiver's namespace: there is no way from there to a broker.
     let mut sink = None;
@@ -144,17 +143,22 @@ fn run(bench: &Bench<'_>, backend: Backend, stage: Stage<'_>, rate: Option<f64>,
         queues.give(&mut reader).map(|()| options)
     });
     let opened = opened.and_then(|opened| opened);
-    let sent = if opened.is_ok() { Some(send_logged(bench, rate, time, &log)) } else { None };
+    // Only now: to open a ring sets many a NIC back, and its link with it.
+    let carriers = opened.is_ok().then(|| bench.lab.carriers()).transpose();
+    let sent = if matches!(carriers, Ok(Some(_))) { Some(send_logged(bench, rate, time, &log)) } else { None };
     let interrupted = bench.interrupted();
     thread::sleep(Duration::from_millis(300));
+    let kept = carriers.and_then(|before| before.map_or(Ok(()), |before| bench.lab.kept_carriers(&before)));
     stop.store(true, Ordering::Release);
     // Its lanes close, without which no sink ends.
     let read = reader.join();
-    let found = sink.map(Sink::finish).transpose();
-    bench.lab.kept_carriers(&carriers)?;
+    let found = sink.map(|sink| sink.finish(bench.stop)).transpose();
+    kept?;
     let options = opened?;
     let ((frames, cpu), found) = (read?, found?.flatten());
-    let Some(sent) = sent.transpose()?.filter(|sent| sent.sent > 0) else { bail!("nothing was sent") };
+    let Some(sent) = sent.transpose()?.filter(|sent| sent.sent > 0) else {
+        bail!("{}", if interrupted { "interrupted" } else { "nothing was sent" })
+    };
     let mut row = Row {
         contestant: backend.name().to_owned(),
         rate_wanted: rate,
@@ -173,7 +177,9 @@ fn run(bench: &Bench<'_>, backend: Backend, stage: Stage<'_>, rate: Option<f64>,
         (row.received, row.doubled) = (Some(arrivals.received), Some(arrivals.doubled));
         row.set_latency(arrivals.latency);
     }
-    row.set_missing(row.received.map(|received| sent.sent.saturating_sub(received)));
+    if let Some(received) = row.received {
+        row.set_missing_by_counts(received);
+    }
     Ok(row)
 }
 

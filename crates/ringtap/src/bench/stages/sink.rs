@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +21,8 @@ use crate::bench::run::{FIRST_ADDRESS, STREAM};
 pub(super) const BUFFERS: usize = 32;
 /// How long a sink may take for what it has when the traffic is over.
 const DRAIN: Duration = Duration::from_secs(60);
+/// The same when the user has lost patience.
+const IMPATIENCE: Duration = Duration::from_secs(2);
 /// After this long without a new record nothing more will come.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -125,8 +128,9 @@ impl Sink {
 
     /// After the worker has ended: waits until the sink has settled everything, and says what was found there, if it was looked for. A
     /// sink that lost records is no sink that was measured.
-    pub(super) fn finish(self) -> Result<Option<Tracker>> {
-        let deadline = Instant::now() + DRAIN;
+    pub(super) fn finish(self, stop: &AtomicBool) -> Result<Option<Tracker>> {
+        let patience = if stop.load(Ordering::Relaxed) { IMPATIENCE } else { DRAIN };
+        let deadline = Instant::now() + patience;
         self.handle.begin_drain(deadline);
         self.handle.drain(deadline);
         let joined = self.handle.join();
@@ -232,14 +236,15 @@ fn follow_file(file: &Path, written: &OnceLock<u64>, log: &Log) -> Result<Tracke
 /// Reads the messages as they come to the topic.
 fn follow_topic(reader: &TopicReader, written: &OnceLock<u64>, log: &Log) -> Result<Tracker> {
     let mut tracker = Tracker::of([STREAM]);
-    let mut last = Instant::now();
+    let (mut last, mut seen) = (Instant::now(), 0);
     loop {
         let written = written.get();
-        let came = reader.next(Duration::from_millis(20), |payload| {
+        reader.next(Duration::from_millis(20), |payload| {
             account(&mut tracker, &String::from_utf8_lossy(payload), log);
         })?;
-        if came || written.is_none() {
-            last = Instant::now();
+        // Others may write to the topic without an end.
+        if tracker.seen() > seen || written.is_none() {
+            (last, seen) = (Instant::now(), tracker.seen());
         }
         if written.is_some_and(|records| tracker.seen() >= *records || last.elapsed() > SILENCE) {
             return Ok(tracker);
