@@ -15,7 +15,7 @@ use capture_afpacket::{CopyTx, Tx, TxOptions};
 use netdev::interfaces;
 use pktgen::{GenError, Limits, Pace, Report, Source};
 use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::backends::{Backend, is_modules_own};
 use crate::config::options::{LogOptions, Summary};
@@ -58,7 +58,7 @@ struct Part {
 pub(crate) fn generate(args: &GenArgs, log: &LogOptions) -> Result<(), Failure> {
     logging::start(log).map_err(Failure::Setup)?;
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         let registered = signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals");
         registered.map_err(Failure::Setup)?;
     }

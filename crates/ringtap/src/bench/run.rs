@@ -171,6 +171,12 @@ impl Bench<'_> {
         }
         tracker.expect(STREAM, sent.filled, sent.refused);
         let arrivals = tracker.arrivals();
+        if counted.is_none() && arrivals.received == 0 && arrivals.other > 0 {
+            bail!(
+                "{} frames came, and none has a number that can be read: does it keep too few octets of each?",
+                arrivals.other
+            );
+        }
         let received = counted.unwrap_or(arrivals.received);
         let mut row = Row {
             contestant: contestant.name().to_owned(),
