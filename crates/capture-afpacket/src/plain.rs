@@ -202,11 +202,7 @@ impl RxQueue for PlainQueue {
             return Ok(None);
         }
         account.received += count as u64;
-        let header = if self.link_type == LinkType::ETHERNET { 14 + 8 } else { 0 };
-        let longest = match self.follow.mtu() {
-            0 => u32::MAX, // not known
-            mtu => mtu.saturating_add(header),
-        };
+        let longest = self.follow.longest_frame(self.link_type);
         let constants = Constants { link_type: self.link_type, longest };
         Ok(Some(PlainBatch { messages, account, constants, next: 0, count }))
     }

@@ -187,12 +187,7 @@ impl RxQueue for LiveQueue {
         if arena.entries.is_empty() {
             return Ok(None);
         }
-        let longest = match self.follow.as_ref().map_or(0, Follow::mtu) {
-            mtu if mtu > 0 && self.link_type == LinkType::ETHERNET => mtu.saturating_add(14 + 8),
-            mtu if mtu > 0 && self.link_type == LinkType::RAW => mtu,
-            // Not known, or with a header in front of unknown length.
-            _ => u32::MAX,
-        };
+        let longest = self.follow.as_ref().map_or(u32::MAX, |follow| follow.longest_frame(self.link_type));
         Ok(Some(LiveBatch { account, arena, constants: Constants { link_type: self.link_type, longest }, next: 0 }))
     }
 

@@ -11,7 +11,7 @@ use capture::{
     CaptureDirection, CaptureError, Count, Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType,
     QueueStats, Readiness, RxBatch, RxQueue, Timestamp,
 };
-use netdev::{Device, Follow};
+use netdev::{Device, Follow, longest_frame};
 
 use crate::open::usable;
 use crate::options::{Options, bad};
@@ -21,8 +21,8 @@ use crate::sys::zc::{Api, Missing, Refused, Request, Zc};
 const BURST: usize = 256;
 /// `MAX_CARD_SLOTS` of the library's examples: descriptors that a NIC has at most.
 const CARD_SLOTS: u32 = 32_768;
-/// Octets of an Ethernet header, two tags and the frame check sequence.
-const HEADERS: u32 = 14 + 8 + 4;
+/// Octets.
+const FRAME_CHECK_SEQUENCE: u32 = 4;
 
 /// An RSS queue of a NIC with a ZC driver, read by one thread. Sees received frames only.
 ///
@@ -189,7 +189,7 @@ impl ZcQueue {
         let request = Request {
             cluster: first + number as u32,
             // At most a page: jumbo frames of more are cut by the library.
-            buffer_len: (mtu + HEADERS).next_multiple_of(64).min(4096),
+            buffer_len: (longest_frame(LinkType::ETHERNET, mtu) + FRAME_CHECK_SEQUENCE).next_multiple_of(64).min(4096),
             buffers: CARD_SLOTS + 2 * BURST as u32,
             numa_node: numa_node.ok().and_then(|node| node.trim().parse().ok()).unwrap_or(-1),
             device: &c_device,
@@ -263,10 +263,9 @@ impl RxQueue for ZcQueue {
         if count == 0 {
             return Ok(None);
         }
-        let longest = match self.follow.as_ref().map_or(0, Follow::mtu) {
-            0 => u32::MAX, // not known
-            mtu => mtu.saturating_add(HEADERS),
-        };
+        // Whether the frame check sequence is there is the driver's choice.
+        let longest = self.follow.as_ref().map_or(u32::MAX, |follow| follow.longest_frame(LinkType::ETHERNET));
+        let longest = longest.saturating_add(FRAME_CHECK_SEQUENCE);
         let Self { zc, counters, stopped, number, snaplen, .. } = self;
         Ok(Some(ZcBatch { zc, counters, stopped, number: *number, snaplen: *snaplen, longest, next: 0, count }))
     }

@@ -105,12 +105,33 @@ pub fn link_type_of(kind: u16) -> Option<LinkType> {
     }
 }
 
+/// Octets of the longest frame that comes unmerged to an interface of this MTU: of Ethernet with two VLAN tags, without the frame check sequence.
+/// `u32::MAX` where nobody knows: the MTU was not read yet (0), or frames begin with a header whose length varies.
+#[must_use]
+pub fn longest_frame(link_type: LinkType, mtu: u32) -> u32 {
+    const ETHERNET_HEADER: u32 = 14;
+    const VLAN_TAGS: u32 = 8;
+    match link_type {
+        _ if mtu == 0 => u32::MAX,
+        LinkType::ETHERNET => mtu.saturating_add(ETHERNET_HEADER + VLAN_TAGS),
+        LinkType::RAW => mtu,
+        _ => u32::MAX,
+    }
+}
+
 /// Of linux/if_arp.h, since Linux 4.14.
 const ARPHRD_RAWIP: u16 = 519;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn merged_frames_are_longer_than_the_longest() {
+        let longest = |link_type| longest_frame(link_type, 1500);
+        assert_eq!((longest(LinkType::ETHERNET), longest(LinkType::RAW)), (1522, 1500));
+        assert_eq!((longest(LinkType::LINUX_SLL), longest_frame(LinkType::ETHERNET, 0)), (u32::MAX, u32::MAX));
+    }
 
     #[test]
     fn hardware_types_have_link_types() {

@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use capture::CaptureError;
+use capture::{CaptureError, LinkType};
 
-use crate::device::{Device, Sight, control_socket};
+use crate::device::{Device, Sight, control_socket, longest_frame};
 use crate::watch::{Change, Link, Watch};
 
 /// An interface that a queue captures on.
@@ -85,6 +85,12 @@ impl Follow {
     #[must_use]
     pub fn mtu(&self) -> u32 {
         self.mtu
+    }
+
+    /// Octets of the longest frame that comes unmerged, as far as known.
+    #[must_use]
+    pub fn longest_frame(&self, link_type: LinkType) -> u32 {
+        longest_frame(link_type, self.mtu)
     }
 
     /// The interface.

@@ -4,18 +4,16 @@ mod args;
 mod receive;
 mod source;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use capture::{CaptureError, TxQueue};
 use capture_afpacket::{CopyTx, Tx, TxOptions};
 use netdev::interfaces;
 use pktgen::{GenError, Limits, Pace, Report, Source};
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::backends::{Backend, is_modules_own};
 use crate::config::options::{LogOptions, Summary};
@@ -57,11 +55,7 @@ struct Part {
 
 pub(crate) fn generate(args: &GenArgs, log: &LogOptions) -> Result<(), Failure> {
     logging::start(log).map_err(Failure::Setup)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        let registered = signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals");
-        registered.map_err(Failure::Setup)?;
-    }
+    let stop = crate::session::stop_flag().map_err(Failure::Setup)?;
     args.check().map_err(Failure::Setup)?;
     if args.function == Function::Rx {
         return receive::receive(args, &stop);

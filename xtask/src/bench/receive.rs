@@ -1,11 +1,10 @@
 //! The child processes of `bench live` and `bench mechanisms`: capture without records, told apart by how.
 
 use std::hint::{self, black_box};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use capture::{Readiness, RxBatch, RxQueue};
@@ -107,19 +106,22 @@ fn bare(interface: &str, stop: &AtomicBool) -> Result<serde_json::Value> {
     Ok(serde_json::json!({ "frames": frames }))
 }
 
+/// The kernel takes a closed socket apart later, and until then its queue is busy.
+pub(super) fn patiently<T, E>(open: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    const TRIALS: usize = 50;
+    for _ in 0..TRIALS {
+        if let Ok(opened) = open() {
+            return Ok(opened);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    open()
+}
+
 /// Over the rings that ringtap has by default.
 fn xdp(interface: &str, stop: &AtomicBool, idle: impl Fn(&XdpLoop)) -> Result<serde_json::Value> {
     let capture_afxdp::Options { frame_count, frame_size, .. } = capture_afxdp::Options::new(interface);
-    let begin = Instant::now();
-    let mut ring = loop {
-        match XdpLoop::open(interface, frame_count, frame_size) {
-            // The kernel lets go of the queue of the socket before some time after that was closed.
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && begin.elapsed() < Duration::from_secs(5) => {
-                thread::sleep(Duration::from_millis(20));
-            }
-            opened => break opened.context("an AF_XDP socket")?,
-        }
-    };
+    let mut ring = patiently(|| XdpLoop::open(interface, frame_count, frame_size)).context("an AF_XDP socket")?;
     ready(interface);
     let (mut frames, mut seen) = (0_u64, 0);
     while !stop.load(Ordering::Relaxed) {

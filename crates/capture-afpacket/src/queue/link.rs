@@ -4,16 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use capture::{CaptureError, Interface, InterfaceIndex, LinkType};
+use capture::{CaptureError, Interface, InterfaceIndex};
 
 use super::{Link, Queue};
-use netdev::{Change, Sight};
+use netdev::{Change, Sight, longest_frame};
 
 use crate::port::Port;
-
-/// Octets of an Ethernet header, and of two VLAN tags.
-const ETHERNET_HEADER: u32 = 14;
-const VLAN_TAGS: u32 = 8;
 
 impl Queue {
     /// Looks at the interface: up or down, its name, its MTU.
@@ -29,8 +25,7 @@ impl Queue {
         };
         let change = self.watch.saw(&sight, now);
         if let Sight::Present { name, mtu, .. } = sight {
-            let header = if self.constants.link_type == LinkType::ETHERNET { ETHERNET_HEADER } else { 0 };
-            self.constants.longest = mtu.saturating_add(header + VLAN_TAGS);
+            self.constants.longest = longest_frame(self.constants.link_type, mtu);
             self.rename(name);
         }
         if change == Change::WasDeleted {

@@ -11,9 +11,6 @@ use super::{Queue, books};
 use crate::open::tell;
 use crate::port::Port;
 
-/// Octets of an Ethernet header, and of two VLAN tags.
-const ETHERNET_HEADER: u32 = 14;
-const VLAN_TAGS: u32 = 8;
 /// How often the interface is looked at, there or not: four or five system calls.
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -41,7 +38,7 @@ impl Queue {
         if self.gone {
             return;
         }
-        self.constants.longest = self.follow.mtu().saturating_add(ETHERNET_HEADER + VLAN_TAGS);
+        self.constants.longest = self.follow.longest_frame(self.constants.link_type);
         self.rename(self.follow.name().to_owned());
     }
 

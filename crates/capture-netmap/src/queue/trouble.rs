@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use capture::{CaptureError, Interface, InterfaceIndex, LinkType};
+use capture::{CaptureError, Interface, InterfaceIndex};
 use netdev::Link;
 
 use super::{LOOK, Queue};
@@ -14,9 +14,6 @@ use crate::walk::Walk;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often a port in trouble is asked.
 const TICK: Duration = Duration::from_millis(10);
-/// Octets of an Ethernet header, and of two VLAN tags.
-const ETHERNET_HEADER: u32 = 14;
-const VLAN_TAGS: u32 = 8;
 
 impl Queue {
     /// Our head in the ring is not what we wrote: the module found it bad and went back to its own, or somebody else wrote it.
@@ -57,11 +54,7 @@ impl Queue {
         self.tell_damage();
         let Some(follow) = &mut self.follow else { return };
         follow.look(now);
-        let header = if self.constants.link_type == LinkType::ETHERNET { ETHERNET_HEADER } else { 0 };
-        self.constants.longest = match follow.mtu() {
-            0 => u32::MAX,
-            mtu => mtu.saturating_add(header + VLAN_TAGS),
-        };
+        self.constants.longest = follow.longest_frame(self.constants.link_type);
         let name = follow.name().to_owned();
         self.rename(name);
     }

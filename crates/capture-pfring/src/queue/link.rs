@@ -10,9 +10,6 @@ use super::{NEVER, Queue};
 use crate::port::Port;
 use crate::sys::socket::System;
 
-/// Octets of an Ethernet header and two tags.
-const HEADERS: u32 = 14 + 8;
-
 impl<S: System> Queue<S> {
     pub(super) fn next_look(&self, now: Instant) -> Instant {
         self.companions.follow.as_ref().map_or(now + NEVER, Follow::next)
@@ -52,9 +49,7 @@ impl<S: System> Queue<S> {
     /// The frames to come are of the interface as it was last seen.
     pub(super) fn note_interface(&mut self) {
         let Some(follow) = &self.companions.follow else { return };
-        if follow.mtu() > 0 {
-            self.constants.longest = follow.mtu().saturating_add(HEADERS);
-        }
+        self.constants.longest = follow.longest_frame(LinkType::ETHERNET);
         let wanted = Interface { name: follow.name().to_owned(), link_type: LinkType::ETHERNET };
         let current = self.interfaces.get(self.constants.interface.0 as usize);
         if current == Some(&wanted) {

@@ -262,10 +262,10 @@ impl Wanted<'_> {
             reordered: Some(reordered),
             other_frames: Some(other),
             dropped_said: said.exact(),
-            cpu_seconds_per_million: Some(cpu.as_secs_f64() * 1e6 / received as f64),
             notes,
             ..Row::default()
         };
+        row.set_cpu(Some(cpu), received);
         row.set_missing(missing);
         row.set_latency(latency);
         Ok(row)

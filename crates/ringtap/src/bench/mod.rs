@@ -16,12 +16,6 @@ mod run;
 mod stages;
 mod sys;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-
 use crate::config::options::LogOptions;
 use crate::{Failure, logging, print, tell};
 pub(crate) use args::BenchArgs;
@@ -30,11 +24,7 @@ use output::Files;
 
 pub(crate) fn bench(args: &BenchArgs, log: &LogOptions) -> Result<(), Failure> {
     logging::start(log).map_err(Failure::Setup)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        let registered = signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot watch for signals");
-        registered.map_err(Failure::Setup)?;
-    }
+    let stop = crate::session::stop_flag().map_err(Failure::Setup)?;
     let Some(common) = args.measure.common() else {
         return expect::expect(&args.measure, &stop);
     };

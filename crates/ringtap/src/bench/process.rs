@@ -26,8 +26,8 @@ use super::sys::end_with_this_thread;
 
 /// How long a program may take from SIGINT to its end: it may have much to write.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The same when the user has lost patience.
-const IMPATIENCE: Duration = Duration::from_secs(2);
+/// The same when the user has lost patience; sinks, too, are given no more.
+pub(super) const IMPATIENCE: Duration = Duration::from_secs(2);
 /// How long it may take from its start until it captures.
 const START: Duration = Duration::from_secs(15);
 

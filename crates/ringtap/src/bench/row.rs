@@ -1,5 +1,7 @@
 //! One row of a report, and how several runs become one. What was not measured, or is not known, is `None`: never a 0.
 
+use std::time::Duration;
+
 use pktgen::{Latency, Quantiles};
 use serde::{Serialize, Serializer};
 
@@ -78,6 +80,25 @@ impl Row {
         self.latency_us = quantiles.map(|quantiles| quantiles.at);
         self.latency_ahead = quantiles.map(|quantiles| quantiles.ahead);
         self.latency_beyond = quantiles.map(|quantiles| quantiles.beyond);
+    }
+
+    /// A run of this machine's generator, of which nothing has arrived yet.
+    pub(crate) fn sent(contestant: &str, rate_wanted: Option<f64>, sent: &pktgen::Report) -> Self {
+        Self {
+            contestant: contestant.to_owned(),
+            rate_wanted,
+            rate: Some(sent.rate),
+            runs: 1,
+            sent: Some(sent.sent),
+            largest_burst: Some(sent.largest_burst),
+            behind_seconds: Some(sent.behind.as_secs_f64()),
+            ..Self::default()
+        }
+    }
+
+    /// What `frames` cost the reader; of none nothing is known.
+    pub(crate) fn set_cpu(&mut self, cpu: Option<Duration>, frames: u64) {
+        self.cpu_seconds_per_million = cpu.filter(|_| frames > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / frames as f64);
     }
 
     /// Where frames are only counted, those of others are among them: more than were sent is no account.

@@ -179,20 +179,13 @@ impl Bench<'_> {
         }
         let received = counted.unwrap_or(arrivals.received);
         let mut row = Row {
-            contestant: contestant.name().to_owned(),
-            rate_wanted: rate,
-            rate: Some(sent.rate),
-            runs: 1,
             interrupted,
-            sent: Some(sent.sent),
             received: Some(received),
             dropped_said,
-            cpu_seconds_per_million: cpu.filter(|_| received > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / received as f64),
-            largest_burst: Some(sent.largest_burst),
-            behind_seconds: Some(sent.behind.as_secs_f64()),
             options: Some(options),
-            ..Row::default()
+            ..Row::sent(contestant.name(), rate, &sent)
         };
+        row.set_cpu(cpu, received);
         if counted.is_some() {
             // Which frames they were, when and in which order they came, is not known.
             row.set_missing_by_counts(received);

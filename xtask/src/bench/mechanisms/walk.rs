@@ -1,8 +1,7 @@
 //! The walk over a full AF_XDP ring, nobody waiting and nobody sending meanwhile: ringtap's queue against a bare loop.
 
 use std::hint::black_box;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use capture::{RxBatch, RxQueue};
@@ -10,7 +9,7 @@ use capture_afxdp::{Mode, Options, open};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::ROUNDS;
-use crate::bench::receive::touch;
+use crate::bench::receive::{patiently, touch};
 use crate::bench::traffic::Wire;
 use crate::bench::{median, verdict};
 use crate::sys::xdp::XdpLoop;
@@ -33,7 +32,7 @@ pub(super) fn run(wire: &Wire) -> Result<()> {
 
 fn bare_laps(wire: &Wire) -> Result<Vec<f64>> {
     let Options { frame_count, frame_size, .. } = Options::new("b0");
-    let mut ring = open_patiently(|| XdpLoop::open("b0", frame_count, frame_size).context("an AF_XDP socket"))?;
+    let mut ring = patiently(|| XdpLoop::open("b0", frame_count, frame_size).context("an AF_XDP socket"))?;
     laps(wire, || {
         let mut seen = 0;
         let frames = ring.batch(|octets| seen ^= touch(octets));
@@ -45,7 +44,7 @@ fn bare_laps(wire: &Wire) -> Result<Vec<f64>> {
 fn our_laps(wire: &Wire) -> Result<Vec<f64>> {
     let mut options = Options::new("b0");
     options.mode = Mode::Copy;
-    let mut queue = open_patiently(|| open(&options)?.pop().context("one queue"))?;
+    let mut queue = patiently(|| open(&options)?.pop().context("one queue"))?;
     laps(wire, || {
         let (mut seen, mut frames) = (0, 0);
         while let Some(mut batch) = queue.next_batch()? {
@@ -75,15 +74,4 @@ fn laps(wire: &Wire, mut walk: impl FnMut() -> Result<u64>) -> Result<Vec<f64>> 
             Ok(took.as_nanos() as f64 / frames as f64)
         })
         .collect()
-}
-
-/// The kernel takes a closed socket apart later.
-fn open_patiently<T>(open: impl Fn() -> Result<T>) -> Result<T> {
-    for _ in 0..50 {
-        if let Ok(opened) = open() {
-            return Ok(opened);
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    open()
 }

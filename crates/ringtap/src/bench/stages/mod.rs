@@ -159,20 +159,9 @@ fn run(bench: &Bench<'_>, backend: Backend, stage: Stage<'_>, rate: Option<f64>,
     let Some(sent) = sent.transpose()?.filter(|sent| sent.sent > 0) else {
         bail!("{}", if interrupted { "interrupted" } else { "nothing was sent" })
     };
-    let mut row = Row {
-        contestant: backend.name().to_owned(),
-        rate_wanted: rate,
-        rate: Some(sent.rate),
-        runs: 1,
-        interrupted,
-        sent: Some(sent.sent),
-        received: Some(frames),
-        cpu_seconds_per_million: (frames > 0).then(|| cpu.as_secs_f64() * 1e6 / frames as f64),
-        largest_burst: Some(sent.largest_burst),
-        behind_seconds: Some(sent.behind.as_secs_f64()),
-        options: Some(options),
-        ..Row::default()
-    };
+    let mut row =
+        Row { interrupted, received: Some(frames), options: Some(options), ..Row::sent(backend.name(), rate, &sent) };
+    row.set_cpu(Some(cpu), frames);
     if let Some(arrivals) = found.map(|tracker| tracker.arrivals()) {
         (row.received, row.doubled) = (Some(arrivals.received), Some(arrivals.doubled));
         row.set_latency(arrivals.latency);

@@ -15,14 +15,13 @@ use pipeline::worker::Lane;
 use pktgen::{Source, Stamp, StampKind, Tracker};
 use shipper::{FileConfig, KafkaConfig, SinkConfig, SinkHandle, TopicReader, Workers};
 
+use crate::bench::process::IMPATIENCE;
 use crate::bench::run::{FIRST_ADDRESS, STREAM};
 
 /// Buffers of a worker.
 pub(super) const BUFFERS: usize = 32;
 /// How long a sink may take for what it has when the traffic is over.
 const DRAIN: Duration = Duration::from_secs(60);
-/// The same when the user has lost patience.
-const IMPATIENCE: Duration = Duration::from_secs(2);
 /// After this long without a new record nothing more will come.
 const SILENCE: Duration = Duration::from_secs(5);
 
