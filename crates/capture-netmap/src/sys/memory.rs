@@ -1,10 +1,11 @@
 //! The memory that is shared with the module: mapped, and read and written within its bounds only.
 //!
-//! Knows no layout. Whatever offset is asked for is checked, here or once by who knows the layout (`pairs_at`, `octets_at`); a page that may not be touched lies before and behind the mapping, so that
+//! Knows no layout. Whatever offset is asked for is checked, here or once by who knows the layout (`pairs_at`, `buffers_at`); a page that may not be touched lies before and behind the mapping, so that
 //! an access beyond it could only be the end of the process, never the reading of something else.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -22,6 +23,29 @@ pub(crate) struct Memory {
 unsafe impl Send for Memory {}
 // SAFETY: what is written through a shared reference is written by atomics.
 unsafe impl Sync for Memory {}
+
+/// Buffers of equal size, one behind the other.
+#[derive(Clone, Copy)]
+pub(super) struct Buffers<'m> {
+    start: *const u8,
+    count: u32,
+    size: u32,
+    memory: PhantomData<&'m Memory>,
+}
+
+impl<'m> Buffers<'m> {
+    /// The first octets of a buffer, as [`Memory::octets`]; `None` if there is none of that number, or it is not so long.
+    #[inline]
+    pub(super) fn octets(&self, number: u32, length: u16) -> Option<&'m [u8]> {
+        if number >= self.count || u32::from(length) > self.size {
+            return None;
+        }
+        let at = self.start.wrapping_add(number as usize * self.size as usize);
+        // SAFETY: `buffers_at` was told that all of them are inside of the mapping, which is alive as long as 'm; for the rest as in
+        // `Memory::octets`.
+        Some(unsafe { std::slice::from_raw_parts(at, length.into()) })
+    }
+}
 
 impl Memory {
     /// Maps the first `length` octets that `fd` shares.
@@ -110,15 +134,14 @@ impl Memory {
         Some(unsafe { std::slice::from_raw_parts(self.base.as_ptr().wrapping_add(offset), length) })
     }
 
-    /// The same without the check.
+    /// `count` buffers of `size` octets each.
     ///
     /// # Safety
-    /// `length` octets from `offset` on are inside of the mapping.
+    /// That many from `offset` on are inside of the mapping.
     #[inline]
-    pub(super) unsafe fn octets_at(&self, offset: usize, length: usize) -> &[u8] {
-        debug_assert!(offset + length <= self.length);
-        // SAFETY: inside of the mapping, as the caller warrants; for the rest as in `octets`.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().wrapping_add(offset), length) }
+    pub(super) unsafe fn buffers_at(&self, offset: usize, count: u32, size: u32) -> Buffers<'_> {
+        debug_assert!(count == 0 || offset + count as usize * size as usize <= self.length);
+        Buffers { start: self.base.as_ptr().wrapping_add(offset), count, size, memory: PhantomData }
     }
 
     /// The same to be written. The exclusive borrow proves that no other octets of this mapping are out.

@@ -8,11 +8,12 @@
 use std::fmt;
 use std::mem::{offset_of, size_of};
 use std::ops::Deref;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::abi;
-use super::memory::Memory;
+use super::memory::{Buffers, Memory};
 
 /// Slots of a ring at most: twice what any driver or `ring_size` of the module gives.
 const MOST_SLOTS: u32 = 1 << 20;
@@ -48,10 +49,12 @@ pub(crate) struct Place {
 /// The slots and buffers of a ring.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'r> {
-    slots: &'r [[AtomicU64; 2]],
-    memory: &'r Memory,
-    place: Place,
+    slots: &'r [RawSlot],
+    buffers: Buffers<'r>,
 }
+
+/// A slot as it lies in memory: number, length and flags, and a pointer that we do not use.
+pub(crate) type RawSlot = [AtomicU64; 2];
 
 /// A copy of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,7 +240,11 @@ impl<M: Deref<Target = Memory>> Ring<M> {
         let at = self.place.at + size_of::<abi::Ring>();
         // SAFETY: `Place::at` found all slots of the ring inside of this memory, and the ring at a multiple of 8.
         let slots = unsafe { self.memory.pairs_at(at, self.place.slots as usize) };
-        View { slots, memory: &self.memory, place: self.place }
+        let Place { buffer_size, buffers_at, buffers, .. } = self.place;
+        let first = buffers_at.wrapping_add(abi::FIRST_BUFFER as usize * buffer_size as usize);
+        // SAFETY: `Place::at` counted the buffers that are whole inside of this memory, of which the first ones are left out here.
+        let buffers = unsafe { self.memory.buffers_at(first, buffers.saturating_sub(abi::FIRST_BUFFER), buffer_size) };
+        View { slots, buffers }
     }
 
     /// A copy of a slot. All zero, which no slot in use is, for an index that is none.
@@ -267,34 +274,49 @@ impl<'r> View<'r> {
     /// A copy of a slot.
     #[inline]
     fn slot(&self, index: u32) -> Option<Slot> {
-        let [long, _] = self.slots.get(index as usize)?;
-        let [a, b, c, d, e, f, g, h] = long.load(Ordering::Relaxed).to_ne_bytes();
-        Some(Slot {
-            buffer: u32::from_ne_bytes([a, b, c, d]),
-            length: u16::from_ne_bytes([e, f]),
-            flags: u16::from_ne_bytes([g, h]),
-        })
+        self.slots.get(index as usize).map(read)
+    }
+
+    /// The slots from one up to another, or up to the end of the ring if that comes before it.
+    #[inline]
+    pub(crate) fn run(&self, from: u32, to: u32) -> slice::Iter<'r, RawSlot> {
+        self.slots.get(from as usize..self.run_end(from, to) as usize).unwrap_or_default().iter()
+    }
+
+    /// Where that ends.
+    #[inline]
+    pub(crate) fn run_end(&self, from: u32, to: u32) -> u32 {
+        // `MOST_SLOTS` at most.
+        if from <= to { to } else { self.slots.len() as u32 }
     }
 
     /// The octets that a slot refers to; `None` if they are not in a buffer.
     #[inline]
     fn octets(&self, slot: Slot) -> Option<&'r [u8]> {
-        if u32::from(slot.length) > self.place.buffer_size || slot.flags & abi::INDIRECT != 0 {
+        if slot.flags & abi::INDIRECT != 0 {
             return None;
         }
-        let at = self.place.buffer(slot.buffer)?;
-        // SAFETY: `Place::at` counted the buffers that are whole inside of this memory, and the length is a buffer's at most.
-        Some(unsafe { self.memory.octets_at(at, slot.length.into()) })
+        self.buffers.octets(slot.buffer.wrapping_sub(abi::FIRST_BUFFER), slot.length)
     }
 
-    /// A frame that lies in this slot alone, and the slot after it. `None` for any other slot, and for one that is damaged.
+    /// A frame that lies in this slot alone. `None` for any other slot, and for one that is damaged.
     #[inline]
-    pub(crate) fn whole(&self, index: u32) -> Option<(&'r [u8], Slot, u32)> {
-        let slot = self.slot(index)?;
+    pub(crate) fn whole(&self, slot: &RawSlot) -> Option<(&'r [u8], Slot)> {
+        let slot = read(slot);
         if slot.flags & (abi::MORE_FRAGMENTS | abi::INDIRECT) != 0 {
             return None;
         }
-        Some((self.octets(slot)?, slot, if index + 1 < self.place.slots { index + 1 } else { 0 }))
+        Some((self.octets(slot)?, slot))
+    }
+}
+
+#[inline]
+fn read([long, _]: &RawSlot) -> Slot {
+    let [a, b, c, d, e, f, g, h] = long.load(Ordering::Relaxed).to_ne_bytes();
+    Slot {
+        buffer: u32::from_ne_bytes([a, b, c, d]),
+        length: u16::from_ne_bytes([e, f]),
+        flags: u16::from_ne_bytes([g, h]),
     }
 }
 
