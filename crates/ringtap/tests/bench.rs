@@ -90,10 +90,10 @@ fn a_program_that_keeps_half_is_measured_as_exactly_that_and_one_that_fails_is_n
     assert_eq!((&rows[1]["contestant"], figures(&rows[1])), (&"half".into(), [2000, 1000, 1000]), "{table}");
     assert_eq!(figures(&rows[0]), [2000, 2000, 0]);
     assert!(rows[2]["error"].as_str().unwrap().contains("ended at the start"), "{table}");
-    assert!(rows[3]["error"].as_str().unwrap().contains("2000 frames came, and none has a number"), "{table}");
+    assert!(rows[3]["error"].as_str().unwrap().contains("2,000 frames came, and none has a number"), "{table}");
     assert!(rows[3]["missing"].is_null(), "{table}");
     let last = done.stderr.lines().last().unwrap();
-    let named = ["ringtap: not measured: fails at 2000/s: it ended at the start", "; cut at 2000/s: 2000 frames came"];
+    let named = ["ringtap: not measured: fails at 2000/s: it ended at the start", "; cut at 2000/s: 2,000 frames came"];
     assert!(named.iter().all(|named| last.contains(named)) && !last.contains("half"), "{last}");
 }
 

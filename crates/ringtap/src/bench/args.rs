@@ -11,8 +11,8 @@ use crate::backends::Backend;
 use crate::config::options::Summary;
 use crate::config::values::{Millis, Plain, Ranged};
 
-const EXIT_CODES: &str = "Exit codes: 0 all that was asked for was measured, whatever was lost; 1 interrupted, or something could not be\n\
-    measured, which the last line names: every run of a contestant failed, nothing arrived at a sink, what is missing is\n\
+const EXIT_CODES: &str = "Exit codes: 0 all that was asked for was measured, whatever was lost; 1 interrupted, or something could not be \
+    measured, which the last line names: every run of a contestant failed, nothing arrived at a sink, what is missing is \
     not known; 2 wrong usage, or it could not begin.";
 
 #[derive(Args, Debug)]

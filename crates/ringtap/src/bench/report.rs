@@ -47,6 +47,11 @@ pub(crate) fn thousands(n: u64) -> String {
     text
 }
 
+/// So many frames, or one.
+pub(crate) fn frames(n: u64) -> String {
+    format!("{} frame{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
 /// A measured number, not negative, with so many digits that say something, and never fewer than stand before the point: what is little does not
 /// look like nothing.
 pub(crate) fn figure(value: f64, digits: i32) -> String {
@@ -259,7 +264,7 @@ fn label(row: &Row) -> String {
     let load = match (row.rate_wanted, row.packets, &row.stage) {
         (_, _, Some(stage)) => format!(", {stage}"),
         (Some(rate), ..) => format!(" at {rate}/s"),
-        (_, Some(packets), _) => format!(" with {} frames", thousands(packets)),
+        (_, Some(packets), _) => format!(" with {}", frames(packets)),
         _ => String::new(),
     };
     row.contestant.clone() + &load
@@ -279,13 +284,14 @@ fn remarks_of(row: &Row) -> Vec<String> {
         (false, None) => {}
     }
     if let Some(ahead) = row.latency_ahead.filter(|ahead| *ahead > 0) {
-        let ahead = thousands(ahead);
+        let have = if ahead == 1 { "has" } else { "have" };
         remarks.push(format!(
-            "{ahead} frames have a stamp in the receiver's future: the clocks differ, so no latency is exact"
+            "{} {have} a stamp in the receiver's future: the clocks differ, so no latency is exact",
+            frames(ahead)
         ));
     }
     if let Some(beyond) = row.latency_beyond.filter(|beyond| *beyond > 0) {
-        remarks.push(format!("{} frames took more than {} s", thousands(beyond), Latencies::LONGEST.as_secs()));
+        remarks.push(format!("{} took more than {} s", frames(beyond), Latencies::LONGEST.as_secs()));
     }
     if let Some(behind) = row.behind_seconds.filter(|behind| *behind > 0.0) {
         remarks.push(format!("the generator fell {} s behind: the rate is more than it can do", figure(behind, 3)));
@@ -301,6 +307,7 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
+        assert_eq!([0, 1, 1000].map(frames), ["0 frames", "1 frame", "1,000 frames"]);
         assert_eq!(
             [0, 999, 1000, 1_389_000, u64::MAX].map(thousands),
             ["0", "999", "1,000", "1,389,000", "18,446,744,073,709,551,615"]

@@ -13,7 +13,7 @@ use pktgen::{Addresses, Endpoints, Kind, Limits, MacRange, Pace, Rate, Source, U
 use super::args::Common;
 use super::contestant::{Capture, Contestant, Field, Running};
 use super::lab::Lab;
-use super::report::{Report, figure, known};
+use super::report::{Report, figure, frames, known};
 use super::row::{Row, medians};
 use crate::generate::{TxBackend, default_backend};
 use crate::tell;
@@ -135,7 +135,8 @@ impl Bench<'_> {
             captured = Some(running.finish(self.stop)?);
         }
         let reached = captured.as_ref().and_then(|capture| capture.reached).or(reached);
-        let (reached, capture) = reached.zip(captured).with_context(|| format!("{count} frames were not reached"))?;
+        let (reached, capture) =
+            reached.zip(captured).with_context(|| format!("it did not reach {}", frames(count)))?;
         let frames = capture.counted.unwrap_or_else(|| capture.tracker.seen() + capture.tracker.arrivals().other);
         if frames < count {
             bail!("it ended after {frames} frames of {count}");
@@ -173,8 +174,8 @@ impl Bench<'_> {
         let arrivals = tracker.arrivals();
         if counted.is_none() && arrivals.received == 0 && arrivals.other > 0 {
             bail!(
-                "{} frames came, and none has a number that can be read: does it keep too few octets of each?",
-                arrivals.other
+                "{} came, and none has a number that can be read: does it keep too few octets of each?",
+                frames(arrivals.other)
             );
         }
         let received = counted.unwrap_or(arrivals.received);
@@ -195,7 +196,7 @@ impl Bench<'_> {
         row.other_frames = Some(arrivals.other);
         if sent.unknown > 0 {
             row.notes
-                .push(format!("{} frames may have left or not, so that nobody knows what is missing", sent.unknown));
+                .push(format!("{} may have left or not, so that nobody knows what is missing", frames(sent.unknown)));
         } else {
             row.set_missing(arrivals.missing);
         }
@@ -299,10 +300,10 @@ pub(super) fn one_line(row: &Row) -> String {
         return format!("{}: {error}", row.contestant);
     }
     if let (Some(packets), Some(seconds)) = (row.packets, row.seconds) {
-        return format!("{}: {packets} frames in {seconds:.6} s", row.contestant);
+        return format!("{}: {} in {seconds:.6} s", row.contestant, frames(packets));
     }
     format!(
-        "{}{}: sent {}, received {}, missing {}, dropped as it says {}",
+        "{}{}: sent {}, received {}, missing {}, dropped (said) {}",
         row.contestant,
         row.rate.map_or_else(String::new, |rate| format!(" at {}/s", figure(rate, 4))),
         known(row.sent),

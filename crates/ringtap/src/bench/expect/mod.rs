@@ -17,7 +17,7 @@ use super::args::Measure;
 use super::environment;
 use super::lab::End;
 use super::output::Files;
-use super::report::{Report, figure, known, micros, thousands};
+use super::report::{Report, figure, frames, known, micros, thousands};
 use super::row::{Row, medians};
 use crate::backends::{Backend, Queues};
 use crate::config::options::Summary;
@@ -208,9 +208,9 @@ impl Wanted<'_> {
                 (0, 0) => "no frame came at all: is the cable in, is the sender's link up, is it the right interface?"
                     .to_owned(),
                 (_, 0) => format!(
-                    "{} frames came, none of them of a stream that is waited for: does the other end run `ringtap gen --stream N`, \
+                    "{} came, none of them of a stream that is waited for: does the other end run `ringtap gen --stream N`, \
                      and does a switch between take its frames elsewhere?",
-                    thousands(other)
+                    frames(other)
                 ),
                 _ => "only a stream's end came: was the sender started before this?".to_owned(),
             };
@@ -219,8 +219,9 @@ impl Wanted<'_> {
         let mut notes: Vec<String> = doubts.iter().map(doubt).collect();
         if streams > self.streams {
             notes.push(format!(
-                "{streams} streams came where {} were waited for, and all of them count; those that are meant can be named by --stream",
-                self.streams
+                "{streams} streams came where {} {} waited for, and all of them count; those that are meant can be named by --stream",
+                self.streams,
+                if self.streams == 1 { "was" } else { "were" }
             ));
         }
         if expected.is_none() {
@@ -231,15 +232,12 @@ impl Wanted<'_> {
         }
         if doubled > 0 {
             notes.push(format!(
-                "{} frames came again under a number that had come: a second way to this interface, or another sender of the same stream",
-                thousands(doubled)
+                "{} came again under a number that had come: a second way to this interface, or another sender of the same stream",
+                frames(doubled)
             ));
         }
         if let Some(more) = expected.and_then(|sent| received.checked_sub(sent)).filter(|more| *more > 0) {
-            notes.push(format!(
-                "{} frames more came than were sent: another sender of the same stream",
-                thousands(more)
-            ));
+            notes.push(format!("{} came beyond those that were sent: another sender of the same stream", frames(more)));
         }
         let mut row = Row {
             contestant: self.backend.name().to_owned(),
@@ -263,15 +261,15 @@ impl Wanted<'_> {
 
 fn doubt(doubt: &Doubt) -> String {
     let Doubt { stream, said, came } = doubt;
-    let said = thousands(*said);
+    let said = frames(*said);
     match came {
         Some(number) => format!(
-            "an end of stream {stream} that says {said} frames is not believed, for frame {} came: it was early, or somebody else's",
+            "an end of stream {stream} that says {said} is not believed, for frame {} came: it was early, or somebody else's",
             thousands(*number)
         ),
-        None => format!(
-            "an end of stream {stream} says {said} frames and another one something else: nobody knows which is right"
-        ),
+        None => {
+            format!("an end of stream {stream} says {said} and another one something else: nobody knows which is right")
+        }
     }
 }
 
@@ -279,7 +277,7 @@ fn describe(row: &Row) -> String {
     let mut text = String::new();
     if row.runs > 0 {
         text = format!(
-            "sent {}, received {}, missing {}, doubled {}, reordered {}, dropped as the mechanism says {}, other frames {}\n",
+            "sent {}, received {}, missing {}, doubled {}, reordered {}, dropped (said by the mechanism) {}, other frames {}\n",
             known(row.sent),
             known(row.received),
             known(row.missing),
@@ -295,7 +293,7 @@ fn describe(row: &Row) -> String {
     if let Some(rate) = row.rate {
         text += &format!("{} frames/s", figure(rate, 4));
         if let Some(cpu) = row.cpu_seconds_per_million {
-            text += &format!(", {cpu:.3} CPU s per million frames");
+            text += &format!(", {} CPU s per million frames", figure(cpu, 3));
         }
         text.push('\n');
     }
