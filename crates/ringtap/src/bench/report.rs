@@ -320,7 +320,8 @@ mod tests {
         let texts = ["0", "0.5", "0.03333", "19.87", "20", "194.3", "1,000", "1,000", "1,234,568", "unknown"];
         assert_eq!(figures.map(|value| figure(value, 4)), texts);
         assert_eq!([58.61, 463.4, 0.116].map(|value| figure(value, 3)), ["58.6", "463", "0.116"]);
-        let row = Row { runs: 1, rate: Some(0.5), missing: Some(1), missing_percent: Some(1e-7), ..Row::default() };
+        let rate = Some(0.5);
+        let row = Row { runs: 1, rate_wanted: rate, rate, missing_percent: Some(1e-7), ..Row::default() };
         let report = Report { measure: "drop-rate", rows: vec![row], ..Report::default() };
         let table = report.table();
         assert!(table.contains(" 0.5 ") && table.contains(" 0.0000001"), "{table}");
