@@ -11,6 +11,8 @@ use tempfile::NamedTempFile;
 use super::args::FileArgs;
 use super::html;
 use super::report::Report;
+use super::scratch;
+use crate::{print, tell};
 
 /// Where a report goes beside standard output.
 pub(crate) struct Files {
@@ -22,6 +24,8 @@ pub(crate) struct Files {
 enum Output {
     /// Made beside the file, whose name it gets when it is whole: until then the file stays what it was.
     Beside { new: NamedTempFile, path: PathBuf },
+    /// `-`: standard output, which is given nothing else then.
+    Standard,
     /// No regular file, or one that is open already, as /dev/stdout may be: what is there stays.
     Open(File, PathBuf),
 }
@@ -39,6 +43,15 @@ impl Files {
         Ok(Self { json: json.as_ref().map(prepare).transpose()?, html: html.as_ref().map(prepare).transpose()? })
     }
 
+    /// What is for people to read: to standard output, or beside it if that is given a file.
+    pub(crate) fn print(&self, text: &str) -> Result<()> {
+        if [&self.json, &self.html].into_iter().flatten().any(|output| matches!(output, Output::Standard)) {
+            tell(text.trim_end());
+            return Ok(());
+        }
+        print(text.as_bytes())
+    }
+
     /// Writes both. That one fails is no reason to lose the other.
     pub(crate) fn write(self, report: &Report) -> Result<()> {
         let json = || -> Result<String> { Ok(serde_json::to_string_pretty(report)? + "\n") };
@@ -50,6 +63,9 @@ impl Files {
 
 impl Output {
     fn prepare(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Standard);
+        }
         let device = path.starts_with("/dev") || path.starts_with("/proc");
         // What a link points to is replaced, and not the link.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -66,16 +82,20 @@ impl Output {
             Err(_) => 0o666,
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        scratch::clean(folder);
+        let prefix = format!(".{}", scratch::prefix());
         let mut new = tempfile::Builder::new();
-        new.prefix(".ringtap-bench-").permissions(Permissions::from_mode(mode));
-        Ok(Self::Beside { new: new.tempfile_in(folder)?, path })
+        let new = new.prefix(&prefix).permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
+        scratch::lock(new.as_file());
+        Ok(Self::Beside { new, path })
     }
 
     fn write(self, text: &str) -> Result<()> {
-        let (Self::Beside { path, .. } | Self::Open(_, path)) = &self;
+        let (Self::Beside { path, .. } | Self::Open(_, path)) = &self else { return print(text.as_bytes()) };
         let what = format!("cannot write {}", path.display());
         let write = || -> Result<()> {
             match self {
+                Self::Standard => {}
                 Self::Open(mut file, _) => file.write_all(text.as_bytes())?,
                 Self::Beside { mut new, path } => {
                     new.write_all(text.as_bytes())?;

@@ -22,6 +22,7 @@ use super::counting::Counted;
 use super::lab::Lab;
 use super::program::Program;
 use super::run::STREAM;
+use super::scratch::Scratch;
 use super::sys::end_with_this_thread;
 
 /// How long a program may take from SIGINT to its end: it may have much to write.
@@ -34,7 +35,7 @@ const START: Duration = Duration::from_secs(15);
 /// A program that captures.
 pub(crate) struct Running {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: Scratch,
     lines: Receiver<Vec<u8>>,
     text: String,
     dropped: fn(&str) -> Option<u64>,
@@ -52,7 +53,7 @@ pub(crate) struct Running {
 
 /// Starts a program, and waits until it captures.
 pub(crate) fn start(program: &Program, lab: &Lab, count: Option<u64>, stop: &AtomicBool) -> Result<Running> {
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = Scratch::new()?;
     let words = program.command(&lab.receiver.interface, &folder.path().join("capture"), count)?;
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -20,6 +20,8 @@ pub(crate) struct Row {
     pub error: Option<String>,
     /// The measurement was cut short: the figures are of a run that was not whole, or of a search that had not ended.
     pub interrupted: bool,
+    /// What cut it short, if not the user: of the run that the figures are of, or of one that does not count.
+    pub interrupted_by: Option<String>,
     pub sent: Option<u64>,
     /// Different frames that arrived, by their numbers.
     pub received: Option<u64>,
@@ -149,6 +151,7 @@ pub(crate) fn medians(rows: &[Row]) -> Option<Row> {
         runs: good.iter().map(|row| row.runs).sum(),
         failed,
         error,
+        interrupted_by: rows.iter().find_map(|row| row.interrupted_by.clone()),
         rate: real(|row| row.rate),
         sent: count(|row| row.sent),
         received: count(|row| row.received),
