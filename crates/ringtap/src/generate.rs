@@ -41,7 +41,7 @@ pub(crate) struct Sent {
     pub octets: Option<u64>,
     pub seconds: f64,
     pub frames_per_second: f64,
-    /// Without preamble, frame check sequence and gap.
+    /// Without preamble, frame check sequence and gap; unknown of one frame.
     pub bits_per_second: Option<f64>,
     pub wanted_frames_per_second: Option<f64>,
     pub largest_burst: usize,
@@ -339,7 +339,9 @@ fn run<T: TxQueue + Send>(
     }
     sent.octets = octets;
     sent.interrupted = interrupted;
-    sent.bits_per_second = octets.map(|octets| octets as f64 * 8.0 / sent.seconds.max(1e-9));
+    // One frame takes no time that could be told.
+    sent.bits_per_second =
+        octets.filter(|_| sent.frames != 1).map(|octets| octets as f64 * 8.0 / sent.seconds.max(1e-9));
     Ok(sent)
 }
 
