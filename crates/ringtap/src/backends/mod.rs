@@ -28,7 +28,7 @@ pub(crate) enum Backend {
     Afpacket,
     /// AF_XDP: frames before the kernel's stack, by a program in the driver. Takes them away from this machine.
     Afxdp,
-    /// netmap: the NIC's own rings, VALE ports, pipes (needs netmap.ko). Takes frames away from this machine, but for --host of run.
+    /// netmap: the NIC's own rings, VALE ports, pipes (needs netmap.ko). Takes frames away from this machine, unless `run` is told --host.
     Netmap,
     /// PF_RING: vanilla by its module, ZC by libpfring for zc:IFACE (needs pf_ring.ko).
     Pfring,

@@ -126,7 +126,11 @@ impl Running {
             }
             self.read_lines(Duration::from_millis(50));
             if self.ended() {
-                bail!("it ended at the start with {}: {}", self.status.unwrap_or_default(), self.text.trim());
+                let said = match self.text.trim() {
+                    "" => "and said nothing",
+                    text => text,
+                };
+                bail!("it ended at the start with {}: {said}", self.status.unwrap_or_default());
             }
             let seen = ready.is_none_or(|ready| self.text.contains(ready));
             // The words come a moment before the deed.
