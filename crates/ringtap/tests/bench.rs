@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use common::*;
 use serde_json::Value;
@@ -388,6 +388,13 @@ fn who_cannot_take_part_by_a_mistake_is_told() {
     }
     run(&["bench", "expect", "-i", "lo", "--libpcap", "x.so"]).expect(2).says(&["--libpcap: has no effect"]);
     run(&["bench", "stages", "--to", "kafka://127.0.0.1:9/x"]).expect(2).says(&["no broker answered"]);
+    run(&["bench", "drop-rate", "--backend", "packet,packet"]).expect(2).says(&["packet is named twice"]);
+    run(&["bench", "stages", "--queues", "2"]).expect(2).says(&["measured with one queue"]);
+    run(&["bench", "elapsed", "--packets", "0"]).expect(2).says(&["at least one frame"]);
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("report");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    run(&["bench", "drop-rate", "--json", fifo.to_str().unwrap()]).expect(2).says(&["nobody reads it"]);
     run(&["bench", "expect", "-i", "nosuch0"]).expect(2).says(&["nosuch0", "does not exist"]);
 }
 
@@ -403,6 +410,7 @@ fn every_stage_has_its_time_and_every_frame_is_found_in_the_file() {
             (&Value::Null, &2000.into(), &0.into(), &2.into())
         );
         assert!(row["cpu_seconds_per_million"].as_f64().unwrap() > 0.0);
+        assert_eq!(row["dropped_said"], 0, "{row}");
         // A figure, or none for a reason; never a negative one.
         assert_eq!(row["stage_ns"].is_null(), row["below_noise"] == true, "{row}");
         assert!(row["stage_ns"].as_f64().is_none_or(|ns| ns > 0.0), "{row}");
@@ -429,6 +437,19 @@ fn a_full_disk_is_no_fast_sink() {
     let error = row["error"].as_str().unwrap();
     assert!(error.contains("records.ndjson lost") && error.contains("write_failed"), "{error}");
     assert!(!file.exists());
+    drop(disk);
+}
+
+#[test]
+fn a_full_disk_is_no_loss_of_the_program_that_writes_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Tmpfs::mount(folder.path(), "300k");
+    let mut command = ringtap();
+    let arguments = ["drop-rate", "--rates", "20k", "--time", "1s", "--repeats", "1", "--backend", "packet"];
+    command.arg("bench").args(arguments).args(["--program", "tcpdump"]);
+    command.stdin(Stdio::null()).env("TMPDIR", folder.path());
+    let done = start_command(None, command).finish().expect(1);
+    done.says(&["not measured: tcpdump", "is full", "TMPDIR names another"]);
     drop(disk);
 }
 

@@ -42,9 +42,9 @@ pub(crate) enum Measure {
     /// Time from the first frame sent to the Nth captured
     #[command(after_help = EXIT_CODES)]
     Elapsed {
-        /// Frames to capture
-        #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1000,100000,10000000")]
-        packets: Vec<Ranged<Plain, 1, 1_000_000_000_000>>,
+        /// Frames to capture: 1000, 100k, 10M
+        #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1000,100k,10M", value_parser = some_frames)]
+        packets: Vec<u64>,
         /// Runs of each mechanism
         #[arg(long, value_name = "N", default_value = "5")]
         repeats: Ranged<Plain, 1, 1000>,
@@ -129,6 +129,14 @@ impl Measure {
             | Self::Stages { common, .. } => Some(common),
             Self::Expect { .. } => None,
         }
+    }
+}
+
+/// A number of frames, and at least one.
+fn some_frames(text: &str) -> Result<u64, String> {
+    match pktgen::frames(text).map_err(|error| error.to_string())? {
+        0 => Err("at least one frame is to be captured".to_owned()),
+        frames => Ok(frames),
     }
 }
 

@@ -86,6 +86,12 @@ pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
             }
         }
     }
+    // Rows of one name could not be told apart.
+    let mut names: Vec<String> = field.present.iter().map(|contestant| contestant.name().to_owned()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!("{} is named twice: give commands other names, NAME=COMMAND", twice[0]);
+    }
     Ok(field)
 }
 

@@ -17,6 +17,8 @@ mod scratch;
 mod stages;
 mod sys;
 
+use anyhow::anyhow;
+
 use crate::config::options::LogOptions;
 use crate::{Failure, logging, tell};
 pub(crate) use args::BenchArgs;
@@ -33,6 +35,10 @@ pub(crate) fn bench(args: &BenchArgs, log: &LogOptions) -> Result<(), Failure> {
     let files = Files::prepare(&common.files).map_err(Failure::Setup)?;
     scratch::clean(&std::env::temp_dir());
     if let Measure::Stages { goals, .. } = &args.measure {
+        if common.queues.is_some_and(|queues| queues.get() != 1) {
+            let why = anyhow!("--queues: stages are measured with one queue");
+            return Err(Failure::Setup(why));
+        }
         stages::or_own(goals).iter().try_for_each(stages::Goal::check).map_err(Failure::Setup)?;
     }
     if !common.programs.is_empty() {
@@ -47,9 +53,7 @@ pub(crate) fn bench(args: &BenchArgs, log: &LogOptions) -> Result<(), Failure> {
         Measure::DropRate { rates, repeats, time, .. } => {
             bench.drop_rate(&field, rates, repeats.get(), time.duration())
         }
-        Measure::Elapsed { packets, repeats, .. } => {
-            bench.elapsed(&field, &packets.iter().map(|n| n.get()).collect::<Vec<_>>(), repeats.get())
-        }
+        Measure::Elapsed { packets, repeats, .. } => bench.elapsed(&field, packets, repeats.get()),
         Measure::ZeroLoss { time, resolution, .. } => bench.zero_loss(&field, time.duration(), resolution.0),
         Measure::Stages { rate, repeats, time, goals, .. } => {
             stages::measure(&bench, &field, rate.0, time.duration(), repeats.get(), stages::or_own(goals))

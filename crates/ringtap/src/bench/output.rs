@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::args::FileArgs;
@@ -72,7 +74,7 @@ impl Output {
         let mode = match fs::metadata(&path) {
             Ok(found) if found.is_dir() => bail!("it is a folder"),
             Ok(found) if device || !found.is_file() => {
-                return Ok(Self::Open(File::options().append(true).open(&path)?, path));
+                return Ok(Self::Open(open_special(&path)?, path));
             }
             Ok(found) => {
                 // Who may not write to a file shall not replace it either.
@@ -106,6 +108,18 @@ impl Output {
         };
         write().context(what)
     }
+}
+
+/// A device, a FIFO or a socket. One that nobody reads is told now: to wait for a reader would be to hear no signal.
+fn open_special(path: &Path) -> Result<File> {
+    let open = File::options().append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
+    let file = open.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => anyhow!("nobody reads it"),
+        _ => anyhow!(error),
+    })?;
+    // From here on its reader may be slow.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use capture::{CaptureError, Readiness, RxBatch, RxQueue};
 use capture_pcap::{FileOptions, FileQueue};
 use pktgen::Tracker;
+use rustix::fs::statvfs;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::contestant::Capture;
@@ -225,6 +226,16 @@ impl Running {
         if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
             bail!("it made no capture file: {}", self.text.trim());
         }
+        // A program that cannot write loses nothing: it is its disk that does.
+        let place = self.folder.path();
+        let room = statvfs(place).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)).unwrap_or(u64::MAX);
+        if room < LEAST_ROOM {
+            let folder = place.parent().unwrap_or(place);
+            bail!(
+                "the disk under {} is full, so that its capture file may be cut off: TMPDIR names another",
+                folder.display()
+            );
+        }
         let tracker = read(&file).with_context(|| format!("its capture file ({})", self.text.trim()))?;
         Ok(Capture { tracker, counted: None, dropped_said: (self.dropped)(&self.text), cpu, reached, options })
     }
@@ -274,6 +285,9 @@ fn tick(file: &Path) -> Result<u64> {
     let magic = u32::from_ne_bytes(magic);
     Ok(if whole && [magic, magic.swap_bytes()].contains(&MICROSECONDS) { 999 } else { 0 })
 }
+
+/// Octets that a disk has left at least if what was written to it is believed.
+const LEAST_ROOM: u64 = 64 << 10;
 
 /// Octets of the header of a pcap file.
 const FILE_HEADER: u64 = 24;

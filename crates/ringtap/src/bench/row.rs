@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capture::CaptureError;
 use pktgen::{Latency, Quantiles};
 use serde::{Serialize, Serializer};
 
@@ -74,7 +75,14 @@ fn microseconds<S: Serializer>(latency: &Option<[Latency; 5]>, serializer: S) ->
 impl Row {
     /// A run that failed.
     pub(crate) fn failed(contestant: &str, rate_wanted: Option<f64>, error: &anyhow::Error) -> Self {
-        let error = Some(crate::explain(error));
+        // It was there when the measurement began, or there were no run.
+        let gone = error.chain().find_map(|cause| match cause.downcast_ref() {
+            Some(CaptureError::NoSuchInterface { name }) => {
+                Some(format!("the interface {name} was deleted or renamed"))
+            }
+            _ => None,
+        });
+        let error = Some(gone.unwrap_or_else(|| crate::explain(error)));
         Self { contestant: contestant.to_owned(), rate_wanted, failed: 1, error, ..Self::default() }
     }
 

@@ -162,12 +162,19 @@ fn run(bench: &Bench<'_>, backend: Backend, stage: Stage<'_>, rate: Option<f64>,
     let found = sink.map(|sink| sink.finish(bench.stop)).transpose();
     kept?;
     let options = opened?;
-    let ((frames, cpu), found) = (read?, found?.flatten());
+    let ((stats, cpu), found) = (read?, found?.flatten());
+    let frames = stats.received;
+    let dropped = (stats.ring_dropped + stats.nic_dropped).exact();
     let Some(sent) = sent.transpose()?.filter(|sent| sent.sent > 0) else {
         bail!("{}", if interrupted { "interrupted" } else { "nothing was sent" })
     };
-    let mut row =
-        Row { interrupted, received: Some(frames), options: Some(options), ..Row::sent(backend.name(), rate, &sent) };
+    let mut row = Row {
+        interrupted,
+        received: Some(frames),
+        dropped_said: dropped,
+        options: Some(options),
+        ..Row::sent(backend.name(), rate, &sent)
+    };
     row.set_cpu(Some(cpu), frames);
     if let Some(arrivals) = found.map(|tracker| tracker.arrivals()) {
         (row.received, row.doubled) = (Some(arrivals.received), Some(arrivals.doubled));
