@@ -32,6 +32,8 @@ pub struct Report {
     pub octets: u64,
     /// When the first frames were handed over: just before.
     pub began: Option<Instant>,
+    /// Since when `elapsed` counts; `None` if it is 0.
+    pub start: Option<Instant>,
     /// From the first frame to the last.
     pub elapsed: Duration,
     /// Frames a second: those that left after the first in the time since the first.
@@ -112,6 +114,7 @@ pub fn attempt<T: TxQueue>(
     report.refused = stats.refused - before.refused;
     report.unknown = stats.in_flight;
     report.elapsed = last.saturating_duration_since(start);
+    report.start = (last > start).then_some(start);
     // Of those that are known to have left.
     report.rate = report.sent.saturating_sub(1) as f64 / report.elapsed.as_secs_f64().max(1e-9);
     report.behind = pacing.forgiven() + shifted;

@@ -193,6 +193,19 @@ fn threads_stay_on_the_cores_that_are_named() {
 }
 
 #[test]
+fn several_threads_have_one_rate() {
+    let lan = Lan::silent();
+    for rate in [&[][..], &["-R", "30k"]] {
+        // Two of them share a core.
+        let told = generate(&lan, &[&["-n", "60k", "-p", "3", "-a", "0", "-c", "2"], rate].concat());
+        let number = |name: &str| told[name].as_f64().unwrap();
+        assert_eq!(number("frames"), 60_000.0);
+        assert!((number("frames_per_second") * number("seconds") - 59_999.0).abs() < 0.01, "{told}");
+        assert!((number("bits_per_second") * number("seconds") - 60_000.0 * 480.0).abs() < 1.0, "{told}");
+    }
+}
+
+#[test]
 fn defaults_fit_what_is_sent() {
     let lan = Lan::silent();
     // 62 octets of headers, and 18 of the stamp.
