@@ -93,13 +93,14 @@ pub fn attempt<T: TxQueue>(
     progress: impl FnMut(u64),
 ) -> (Report, Result<(), GenError>) {
     let before = tx.stats();
-    let start = Instant::now();
+    let opened = Instant::now();
+    let start = pace.from.unwrap_or(opened);
     let mut run = Run {
         report: Report::default(),
         pace,
         pacing: Pacing::new(pace, start),
         count: limits.count.unwrap_or(u64::MAX),
-        ends: limits.duration.map(|duration| start + duration),
+        ends: limits.duration.map(|duration| opened + duration),
         stream,
         signals,
         start,
@@ -170,7 +171,8 @@ impl Run<'_> {
             return Err(GenError::TooLong { length, most });
         }
         let (mut source_start, mut over) = (self.start, false);
-        let (mut now, mut next_progress) = (self.start, self.start + TICK);
+        let mut now = Instant::now();
+        let mut next_progress = now + TICK;
         while self.report.filled < self.count && !over && self.goes_on(now) {
             if self.link_is_down() {
                 source_start += self.wait_for_link();
@@ -255,6 +257,7 @@ impl Run<'_> {
 }
 
 /// Tells the receiver of a stream that it is over, and how many frames were filled and refused: three frames, for one may be lost.
+/// Says how many of them are known to have left.
 ///
 /// # Errors
 /// [`GenError::Capture`] if the queue cannot go on.
@@ -263,15 +266,21 @@ pub fn send_end<T: TxQueue>(
     source: &mut impl Source,
     stream: u16,
     report: &Report,
-) -> Result<(), GenError> {
+) -> Result<u64, GenError> {
+    let before = tx.stats();
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(10));
         let stamp = Stamp { kind: StampKind::End, stream, number: report.filled, nanos: report.refused };
-        tx.fill(1, |slot| source.write(slot, Some(stamp)))?;
+        let filled = tx.fill(1, |slot| source.write(slot, Some(stamp)))?;
         tx.flush()?;
+        if filled == 0 {
+            tx.wait(TICK)?;
+        }
     }
     tx.drain(DRAIN)?;
-    Ok(())
+    let left = tx.stats().sent - before.sent;
+    // What was in flight before may be what has left.
+    Ok(left.saturating_sub(before.in_flight))
 }
 
 #[cfg(test)]
@@ -288,6 +297,10 @@ mod tests {
         room: usize,
         free: usize,
         flushes: Vec<usize>,
+        /// Nothing leaves.
+        stuck: bool,
+        /// When each frame was written.
+        times: Vec<Instant>,
         /// So many flushes, and the next is an error.
         fails_after: Option<usize>,
     }
@@ -300,6 +313,7 @@ mod tests {
                     0 => return Ok(n),
                     length => self.frames.push(slot[..length].to_vec()),
                 }
+                self.times.push(Instant::now());
                 self.free -= 1;
             }
             Ok(most.min(self.room))
@@ -326,7 +340,8 @@ mod tests {
 
         fn stats(&mut self) -> TxStats {
             let filled = self.frames.len() as u64;
-            TxStats { filled, sent: filled, ..TxStats::default() }
+            let stuck = if self.stuck { filled } else { 0 };
+            TxStats { filled, sent: filled - stuck, in_flight: stuck, ..TxStats::default() }
         }
 
         fn max_frame(&self) -> usize {
@@ -335,7 +350,16 @@ mod tests {
     }
 
     fn memory() -> Memory {
-        Memory { slow: Duration::ZERO, frames: Vec::new(), room: 32, free: 32, flushes: Vec::new(), fails_after: None }
+        Memory {
+            slow: Duration::ZERO,
+            frames: Vec::new(),
+            room: 32,
+            free: 32,
+            flushes: Vec::new(),
+            times: Vec::new(),
+            stuck: false,
+            fails_after: None,
+        }
     }
 
     #[test]
@@ -348,7 +372,7 @@ mod tests {
         let report = generate(&mut tx, &mut source, Pace::default(), limits, Some(3), &stop, |_| {}).unwrap();
         assert_eq!((report.sent, report.octets), (1000, 60_000));
         assert!(report.began.is_some_and(|began| began >= before), "{report:?}");
-        send_end(&mut tx, &mut source, 3, &report).unwrap();
+        assert_eq!(send_end(&mut tx, &mut source, 3, &report).unwrap(), 3);
         let mut tracker = Tracker::default();
         tx.frames.iter().for_each(|frame| tracker.see(frame, 0));
         let arrivals = tracker.arrivals();
@@ -356,21 +380,58 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_did_not_leave_is_told() {
+        let mut source = Uniform::new(addresses(), Kind::Udp, None, 60, true).unwrap();
+        for mut tx in [Memory { stuck: true, ..memory() }, Memory { room: 0, free: 0, ..memory() }] {
+            assert_eq!(send_end(&mut tx, &mut source, 3, &Report::default()).unwrap(), 0);
+        }
+    }
+
+    #[test]
     fn the_rate_is_kept_and_bursts_are_small() {
         let mut tx = memory();
         let mut source = Uniform::new(addresses(), Kind::Udp, None, 60, false).unwrap();
         let limits = Limits { count: Some(400), duration: None };
-        let pace = Pace { rate: Some(2000.0), burst: 64 };
+        let pace = Pace { rate: Some(2000.0), ..Pace::default() };
         let report = generate(&mut tx, &mut source, pace, limits, None, &AtomicBool::new(false), |_| {}).unwrap();
         assert_eq!(report.sent, 400);
         assert!((report.rate - 2000.0).abs() < 100.0 || report.behind > Duration::ZERO, "{report:?}");
     }
 
     #[test]
+    fn threads_that_share_a_rate_take_turns() {
+        let from = Instant::now() + Duration::from_millis(20);
+        let limits = Limits { count: Some(20), duration: None };
+        let times: Vec<Vec<Duration>> = std::thread::scope(|scope| {
+            let thread = |n: u32| {
+                scope.spawn(move || {
+                    let mut tx = memory();
+                    let mut source = Uniform::new(addresses(), Kind::Udp, None, 60, false).unwrap();
+                    let from = Some(from + n * Duration::from_millis(10));
+                    let pace = Pace { rate: Some(50.0), from, ..Pace::default() };
+                    let report = generate(&mut tx, &mut source, pace, limits, None, &AtomicBool::new(false), |_| {});
+                    assert_eq!(report.unwrap().start, from);
+                    tx.times
+                })
+            };
+            [thread(0), thread(1)]
+                .map(|thread| thread.join().unwrap())
+                .into_iter()
+                .map(|times| times.into_iter().map(|at| at.saturating_duration_since(from)).collect())
+                .collect()
+        });
+        // None is early, whatever else the machine does.
+        for (n, frame) in (0..2).flat_map(|n| (0..20).map(move |frame| (n, frame))) {
+            let due = Duration::from_millis(10 * (2 * frame as u64 + n as u64));
+            assert!(times[n][frame] + Duration::from_micros(1) >= due, "{times:?}");
+        }
+    }
+
+    #[test]
     fn the_schedule_waits_for_the_link_and_a_limit_of_time_does_not() {
         let (mut tx, stop, link_down) = (memory(), AtomicBool::new(false), AtomicBool::new(true));
         let mut source = Uniform::new(addresses(), Kind::Udp, None, 60, false).unwrap();
-        let pace = Pace { rate: Some(1000.0), burst: 64 };
+        let pace = Pace { rate: Some(1000.0), ..Pace::default() };
         let signals = Signals { stop: &stop, link_down: &link_down };
         let limits = Limits { count: Some(100), duration: None };
         let report = std::thread::scope(|scope| {

@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 use capture::{CaptureError, TxQueue};
 use capture_afpacket::{CopyTx, Tx, TxOptions};
 use netdev::interfaces;
-use pktgen::{GenError, Limits, Pace, Report, Signals, Source};
+use pktgen::{GenError, Limits, Pace, Signals, Source};
 
 use crate::backends::{Backend, is_modules_own};
 use crate::config::options::{LogOptions, Summary};
@@ -23,7 +23,7 @@ use crate::{Failure, logging, print, tell};
 use args::Function;
 pub(crate) use args::{GenArgs, TxBackend};
 use link::LinkWatch;
-use sent::Sent;
+use sent::{Sent, Thread};
 pub(crate) use source::AnySource;
 
 /// Half of netmap's usual ring: every burst is a system call.
@@ -61,6 +61,9 @@ pub(crate) fn generate(args: &GenArgs, log: &LogOptions) -> Result<(), Failure> 
     }
     if sent.unknown > 0 {
         problems.push(format!("it is not known whether {} left", words::frames(sent.unknown)));
+    }
+    if !sent.ends_not_sent.is_empty() {
+        problems.push(sent::NO_END.to_owned());
     }
     if problems.is_empty() {
         return Ok(());
@@ -215,7 +218,7 @@ fn parts(args: &GenArgs) -> Result<Vec<Part>> {
     };
     let part = |n: u64| Part {
         source: one.clone(),
-        pace: Pace { rate: rate.map(|rate| rate / threads as f64), burst },
+        pace: Pace { rate: rate.map(|rate| rate / threads as f64), burst, from: None },
         limits: Limits {
             // The first threads take what does not divide.
             count: count.map(|count| count / threads + u64::from(n < count % threads)),
@@ -236,7 +239,10 @@ fn run<T: TxQueue + Send>(
     let mut link = LinkWatch::new(&args.interface);
     let mut interrupted = None;
     let filled: Vec<AtomicU64> = parts.iter().map(|_| AtomicU64::new(0)).collect();
-    let reports: Vec<(Option<u16>, Report, Result<(), GenError>)> = thread::scope(|scope| {
+    // Threads that share a rate take turns. When the first one is due all have begun.
+    let (count, from) = (parts.len(), Instant::now() + Duration::from_millis(5));
+    let turn = |number: usize, rate: f64| from + Duration::from_secs_f64(number as f64 / (rate * count as f64));
+    let ended: Vec<(Thread, Result<(), GenError>)> = thread::scope(|scope| {
         let threads: Vec<_> = parts
             .into_iter()
             .zip(&filled)
@@ -246,17 +252,20 @@ fn run<T: TxQueue + Send>(
                 scope.spawn(move || {
                     args.pin(number);
                     let Part { source, pace, limits, stream } = &mut part;
+                    pace.from = pace.rate.filter(|_| count > 1).map(|rate| turn(number, rate));
                     let note = |frames| filled.store(frames, Ordering::Relaxed);
                     let (report, ended) = pktgen::attempt(&mut tx, source, *pace, *limits, *stream, signals, note);
-                    let ended = ended.and_then(|()| match *stream {
+                    let end = ended.and_then(|()| match *stream {
                         Some(stream) => pktgen::send_end(&mut tx, source, stream, &report),
-                        None => Ok(()),
+                        None => Ok(0),
                     });
+                    let end_left = end.as_ref().is_ok_and(|left| *left > 0);
+                    let ended = end.map(|_| ());
                     if ended.is_err() {
                         // One thread alone would only send what is not wanted any more.
                         stop.store(true, Ordering::Relaxed);
                     }
-                    (*stream, report, ended)
+                    (Thread { stream: *stream, report, end_left }, ended)
                 })
             })
             .collect();
@@ -289,17 +298,17 @@ fn run<T: TxQueue + Send>(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let mut outcomes = Vec::new();
-    for (stream, report, ended) in reports {
+    let mut threads = Vec::new();
+    for (thread, ended) in ended {
         match ended {
             Err(GenError::Capture(error)) if interrupted.is_none() => interrupted = Some(link.explain(&error)),
             Ok(()) | Err(GenError::Capture(_)) => {}
             Err(error) => return Err(error),
         }
-        outcomes.push((stream, report));
+        threads.push(thread);
     }
     let wanted = args.rate.and_then(|rate| rate.0);
-    Ok(Sent { wanted_frames_per_second: wanted, interrupted, ..Sent::by(&outcomes) })
+    Ok(Sent { wanted_frames_per_second: wanted, interrupted, ..Sent::by(&threads) })
 }
 
 fn or_unknown(value: Option<impl ToString>) -> String {

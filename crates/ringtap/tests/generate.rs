@@ -341,6 +341,15 @@ fn a_link_that_goes_down_is_told_and_waited_for() {
     lan.station.ip("link set far0 down");
     let done = sender.finish();
     assert!(done.text().contains("; the link was down for "), "{}", done.text());
+    // Nor can the receiver be told that it is over.
+    lan.station.ip("link set far0 up");
+    wait_for_carrier(&lan.station, "far0");
+    let arguments = ["gen", "-i", "far0", "--duration", "3s", "-R", "1k", "--stream", "7", "--backend", "afpacket"];
+    let sender = start(Some(&lan.station), &[&arguments[..], &["--summary", "json"]].concat());
+    sender.wait_for("frames,");
+    lan.station.ip("link set far0 down");
+    let told = ended(sender.finish(), 1, &["the end of the stream could not be sent: the receiver waits until --time"]);
+    assert_eq!(told["ends_not_sent"], serde_json::json!([7]), "{told}");
 }
 
 #[test]

@@ -7,6 +7,17 @@ use serde::Serialize;
 
 use super::words;
 
+/// What a receiver will miss.
+pub(super) const NO_END: &str = "the end of the stream could not be sent: the receiver waits until --time";
+
+/// What one thread did.
+pub(super) struct Thread {
+    pub stream: Option<u16>,
+    pub report: Report,
+    /// Whether one of the frames that tell its stream's end is known to have left.
+    pub end_left: bool,
+}
+
 /// What was sent, by all threads.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Sent {
@@ -22,6 +33,8 @@ pub(crate) struct Sent {
     /// Without preamble, frame check sequence and gap; unknown of one frame.
     pub bits_per_second: Option<f64>,
     pub wanted_frames_per_second: Option<f64>,
+    pub threads: usize,
+    /// By one thread; those of several may leave one behind the other.
     pub largest_burst: usize,
     /// Seconds by which the schedule had to be shifted.
     pub behind: f64,
@@ -31,12 +44,14 @@ pub(crate) struct Sent {
     pub interrupted: Option<String>,
     /// Frames of each stream, if they are stamped.
     pub streams: Vec<(u16, u64)>,
+    /// Streams of whose end no frame is known to have left.
+    pub ends_not_sent: Vec<u16>,
 }
 
 impl Sent {
-    /// The sum of what the threads report, each with its stream.
-    pub(super) fn by(outcomes: &[(Option<u16>, Report)]) -> Self {
-        let reports = || outcomes.iter().map(|(_, report)| report);
+    /// The sum of what the threads report.
+    pub(super) fn by(threads: &[Thread]) -> Self {
+        let reports = || threads.iter().map(|thread| &thread.report);
         // Threads neither start nor end at the same time: their rates cannot be added up.
         let times = || reports().filter_map(|report| report.start.map(|start| (start, start + report.elapsed)));
         let took = times().map(|(_, end)| end).max().zip(times().map(|(start, _)| start).min());
@@ -62,12 +77,18 @@ impl Sent {
             frames_per_second: frames.saturating_sub(1) as f64 / least,
             // One frame takes no time that could be told.
             bits_per_second: octets.filter(|_| frames != 1).map(|octets| octets as f64 * 8.0 / least),
+            threads: threads.len(),
             largest_burst: reports().map(|report| report.largest_burst).max().unwrap_or(0),
             behind: longest(|report| report.behind),
             link_down_seconds: longest(|report| report.link_down),
-            streams: outcomes
+            streams: threads
                 .iter()
-                .filter_map(|(stream, report)| stream.map(|stream| (stream, report.sent + report.unknown)))
+                .filter_map(|thread| Some((thread.stream?, thread.report.sent + thread.report.unknown)))
+                .collect(),
+            ends_not_sent: threads
+                .iter()
+                .filter(|thread| !thread.end_left)
+                .filter_map(|thread| thread.stream)
                 .collect(),
             ..Self::default()
         }
@@ -86,7 +107,8 @@ impl Sent {
             if self.frames > 1 {
                 text += &format!(" ({:+.3} %)", (self.frames_per_second / wanted - 1.0) * 100.0);
             }
-            text += &format!(", largest burst {}", words::frames(self.largest_burst as u64));
+            let whose = if self.threads > 1 { " of one thread" } else { "" };
+            text += &format!(", largest burst{whose} {}", words::frames(self.largest_burst as u64));
         }
         if self.link_down_seconds > 0.0 {
             text += &format!("; the link was down for {:.3} s of it", self.link_down_seconds);
@@ -103,7 +125,8 @@ impl Sent {
         }
         text.push('\n');
         for (stream, frames) in &self.streams {
-            text += &format!("stream {stream}: {}\n", words::frames(*frames));
+            let end = if self.ends_not_sent.contains(stream) { format!("; {NO_END}") } else { String::new() };
+            text += &format!("stream {stream}: {}{end}\n", words::frames(*frames));
         }
         text
     }
@@ -121,12 +144,25 @@ mod tests {
         let thread = |after: u64, seconds: u64, sent: u64| {
             let (start, elapsed) = (begin + Duration::from_secs(after), Duration::from_secs(seconds));
             let rate = (sent - 1) as f64 / elapsed.as_secs_f64();
-            (None, Report { sent, octets: sent * 60, start: Some(start), elapsed, rate, ..Report::default() })
+            let report = Report { sent, octets: sent * 60, start: Some(start), elapsed, rate, ..Report::default() };
+            Thread { stream: None, report, end_left: false }
         };
-        let idle = (None, Report::default());
+        let idle = Thread { stream: None, report: Report::default(), end_left: false };
         let sent = Sent::by(&[thread(1, 2, 1000), idle, thread(0, 1, 1000), thread(0, 4, 1001)]);
         assert_eq!((sent.frames, sent.seconds, sent.frames_per_second), (3001, 4.0, 750.0));
         assert_eq!(sent.bits_per_second, Some(3001.0 * 60.0 * 8.0 / 4.0));
         assert!(sent.describe().starts_with("sent 3001 frames (180060 octets) in 4.000 s: 750 frames/s, 360.1 kbit/s"));
+        assert!(sent.ends_not_sent.is_empty(), "no stream has none");
+    }
+
+    #[test]
+    fn an_end_that_did_not_leave_and_bursts_of_several_threads_are_told() {
+        let report = Report { sent: 5, largest_burst: 2, ..Report::default() };
+        let thread = |stream, end_left| Thread { stream: Some(stream), report, end_left };
+        let sent = Sent { wanted_frames_per_second: Some(1.0), ..Sent::by(&[thread(7, true), thread(8, false)]) };
+        assert_eq!(sent.ends_not_sent, [8]);
+        let text = sent.describe();
+        assert!(text.contains("largest burst of one thread 2 frames"), "{text}");
+        assert!(text.ends_with(&format!("stream 7: 5 frames\nstream 8: 5 frames; {NO_END}\n")), "{text}");
     }
 }
