@@ -12,11 +12,13 @@ pub struct Pace {
     pub rate: Option<f64>,
     /// Frames handed over at once at most. Below the highest rate far fewer are: as many as are due.
     pub burst: usize,
+    /// When the first frame is due, if not at once: so the frames of threads that share a rate follow one another.
+    pub from: Option<Instant>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { rate: None, burst: 64 }
+        Self { rate: None, burst: 64, from: None }
     }
 }
 
@@ -46,6 +48,9 @@ impl Pacing {
     #[must_use]
     pub fn due(&mut self, now: Instant) -> usize {
         let Some(rate) = self.pace.rate else { return self.pace.burst };
+        if now < self.start {
+            return 0;
+        }
         let late = now.saturating_duration_since(self.at(self.done));
         if late > FORGIVEN {
             self.start += late;
@@ -108,7 +113,7 @@ mod tests {
     #[test]
     fn frames_are_due_one_by_one_and_errors_do_not_add_up() {
         let start = Instant::now();
-        let mut pacing = Pacing::new(Pace { rate: Some(1000.0), burst: 64 }, start);
+        let mut pacing = Pacing::new(Pace { rate: Some(1000.0), ..Pace::default() }, start);
         assert_eq!(pacing.due(start), 1);
         pacing.sent(1);
         assert_eq!(pacing.due(start), 0);
@@ -127,9 +132,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_due_before_the_start() {
+        let now = Instant::now();
+        let start = now + Duration::from_millis(5);
+        let mut pacing = Pacing::new(Pace { rate: Some(1000.0), ..Pace::default() }, start);
+        assert_eq!((pacing.due(now), pacing.next()), (0, start));
+        assert_eq!(pacing.due(start), 1);
+    }
+
+    #[test]
     fn a_short_delay_is_made_up_for_and_a_long_one_is_not() {
         let start = Instant::now();
-        let mut pacing = Pacing::new(Pace { rate: Some(10_000.0), burst: 64 }, start);
+        let mut pacing = Pacing::new(Pace { rate: Some(10_000.0), ..Pace::default() }, start);
         pacing.sent(1);
         let now = start + Duration::from_millis(50);
         assert_eq!(pacing.due(now), 64, "the burst is the most");

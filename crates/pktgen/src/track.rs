@@ -1,6 +1,9 @@
 //! What arrived, by the stamps: missing, doubled, reordered, late.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::latency::{Latencies, Quantiles};
@@ -10,24 +13,28 @@ use crate::{Stamp, StampKind};
 const CHUNK: u64 = 1 << 16;
 /// Numbers from here on are not believed: a damaged frame must not take all the memory. An hour at 14.88 M frames a second is below it.
 const MOST: u64 = 1 << 36;
-/// Chunks of all streams together that are not whole: 512 MiB of them. Numbers that would take more are not remembered, and from then on nobody
-/// knows what is missing.
+/// Chunks of all streams together that are not whole, and of all trackers that share the memory: 512 MiB of them. Numbers that would take more are
+/// not remembered, and from then on nobody knows what is missing.
 const BUDGET: u32 = 1 << 16;
-/// Different ends of a stream that are remembered. A sender tells one.
+/// Different ends of a stream that are remembered: those that say most, for frames contradict the others first. A sender tells one.
 const ENDS: usize = 8;
 
-/// Sees frames, and accounts for the stamped ones. Memory: a bit for each number in chunks of 8 KiB, at most 512 MiB, of which those whose
-/// numbers all came take none; and 200 kB for the latencies.
+/// Sees frames, and accounts for the stamped ones. Memory: a bit for each number in chunks of 8 KiB, at most 512 MiB together with
+/// those [`Tracker::beside`] it, of which those whose numbers all came take none; for each stream that is seen some 200 octets; and 200 kB for the latencies.
 #[derive(Debug, Default)]
 pub struct Tracker {
     streams: BTreeMap<u16, Stream>,
     /// Frames of other streams are others; without any, those of all are taken.
     only: Vec<u16>,
-    /// Chunks that have memory.
-    chunks: u32,
+    /// Chunks that have memory, of all trackers that share it.
+    chunks: Arc<AtomicU32>,
     /// There was none for a frame.
     full: bool,
     other: u64,
+    /// Frames of all streams, doubled ones included.
+    data: u64,
+    /// How often a new end was told.
+    ends: u64,
     latencies: Latencies,
     /// When the first and the last stamped frame were seen, nanoseconds since 1970.
     seen: Option<(u64, u64)>,
@@ -118,6 +125,12 @@ impl Tracker {
         Self { only: streams.into_iter().collect(), ..Self::default() }
     }
 
+    /// One more of the same streams, as for another queue, which shares the memory of this one.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { only: self.only.clone(), chunks: Arc::clone(&self.chunks), ..Self::default() }
+    }
+
     /// A frame was seen at `nanos` since 1970; 0 if the time is not known.
     #[inline]
     pub fn see(&mut self, frame: &[u8], nanos: u64) {
@@ -136,14 +149,15 @@ impl Tracker {
         }
         let stream = self.streams.entry(stamp.stream).or_default();
         if stamp.kind == StampKind::End {
-            stream.end(stamp.number, stamp.nanos);
+            self.ends += u64::from(stream.end((stamp.number, stamp.nanos)));
             return;
         }
-        let Some(new) = stream.see(stamp.number, &mut self.chunks) else {
+        let Some(new) = stream.see(stamp.number, &self.chunks) else {
             self.other += 1;
             self.full = true;
             return;
         };
+        self.data += 1;
         if nanos > 0 {
             self.seen = Some((self.seen.map_or(nanos, |(first, _)| first), nanos));
             if new {
@@ -158,7 +172,7 @@ impl Tracker {
         self.streams.entry(stream).or_default().told = Some((frames, refused.min(frames)));
     }
 
-    /// How far each stream is that was seen.
+    /// How far each stream is that was seen: a walk through all of them.
     pub fn progress(&self) -> impl Iterator<Item = (u16, Progress)> {
         let of = |stream: &Stream| Progress {
             next: stream.next,
@@ -170,7 +184,13 @@ impl Tracker {
     /// Frames of all streams so far, doubled ones included.
     #[must_use]
     pub fn seen(&self) -> u64 {
-        self.streams.values().map(|stream| stream.received + stream.doubled).sum()
+        self.data
+    }
+
+    /// How often an end was told that had not been told before.
+    #[must_use]
+    pub fn ends(&self) -> u64 {
+        self.ends
     }
 
     /// The account so far.
@@ -194,11 +214,24 @@ impl Tracker {
         }
     }
 
-    /// One more account of the same streams, as of another queue.
+    /// One more account of the same streams, as of another queue. Its memory becomes that of this one; nothing is copied.
     pub fn merge(&mut self, other: Self) {
+        let shared = Arc::ptr_eq(&self.chunks, &other.chunks);
         for (number, theirs) in other.streams {
-            self.full |= !self.streams.entry(number).or_default().merge(theirs, &mut self.chunks);
+            let held = theirs.held();
+            let (before, after) = match self.streams.entry(number) {
+                Entry::Vacant(vacant) => (0, vacant.insert(theirs).held()),
+                Entry::Occupied(mut ours) => {
+                    let before = ours.get().held();
+                    ours.get_mut().merge(theirs);
+                    (before, ours.get().held())
+                }
+            };
+            self.chunks.fetch_add(after, Ordering::Relaxed);
+            self.chunks.fetch_sub(before + if shared { held } else { 0 }, Ordering::Relaxed);
         }
+        self.data += other.data;
+        self.ends += other.ends;
         self.full |= other.full;
         self.other += other.other;
         self.latencies.add(&other.latencies);
@@ -212,7 +245,7 @@ impl Tracker {
 impl Stream {
     /// Whether the number is a new one; `None` if there is no memory to remember it in.
     #[inline]
-    fn see(&mut self, number: u64, chunks: &mut u32) -> Option<bool> {
+    fn see(&mut self, number: u64, chunks: &AtomicU32) -> Option<bool> {
         let chunk = number / CHUNK;
         if self.current.as_ref().is_none_or(|(current, _)| *current != chunk) {
             self.change(chunk, chunks)?;
@@ -235,17 +268,17 @@ impl Stream {
 
     /// Makes a chunk the current one.
     #[cold]
-    fn change(&mut self, chunk: u64, chunks: &mut u32) -> Option<()> {
-        if let Some((before, bits)) = self.current.take() {
-            let whole = *bits == ALL;
-            *chunks -= u32::from(whole);
-            self.chunks.insert(before, (!whole).then_some(bits));
-        }
+    fn change(&mut self, chunk: u64, chunks: &AtomicU32) -> Option<()> {
+        let held = u32::from(self.current.is_some());
+        let kept = self.put_away();
+        chunks.fetch_sub(held - kept, Ordering::Relaxed);
         let bits = match self.chunks.get_mut(&chunk).map(Option::take) {
             Some(Some(bits)) => bits,
-            _ if *chunks >= BUDGET => return None,
             known => {
-                *chunks += 1;
+                if chunks.fetch_add(1, Ordering::Relaxed) >= BUDGET {
+                    chunks.fetch_sub(1, Ordering::Relaxed);
+                    return None;
+                }
                 Box::new(if known.is_some() { ALL } else { [0; CHUNK as usize / 64] })
             }
         };
@@ -254,12 +287,32 @@ impl Stream {
         Some(())
     }
 
-    /// A frame said how many there were. One that contradicts itself is nobody's end.
-    fn end(&mut self, frames: u64, refused: u64) {
-        let end = (frames, refused);
-        if refused <= frames && !self.ends.contains(&end) && self.ends.len() < ENDS {
-            self.ends.push(end);
+    /// Puts the current chunk beside the others, and says how many of it still have memory: one, or none if it is whole.
+    fn put_away(&mut self) -> u32 {
+        let Some((chunk, bits)) = self.current.take() else { return 0 };
+        let whole = *bits == ALL;
+        self.chunks.insert(chunk, (!whole).then_some(bits));
+        u32::from(!whole)
+    }
+
+    /// Chunks that have memory.
+    fn held(&self) -> u32 {
+        (self.chunks.values().flatten().count() + usize::from(self.current.is_some())) as u32
+    }
+
+    /// A frame said how many there were, and how many of them were refused. One that contradicts itself is nobody's end. Says whether it is a new one.
+    /// What is not remembered is below all that are: if it could be believed so could they, and none is.
+    fn end(&mut self, end: (u64, u64)) -> bool {
+        let (frames, refused) = end;
+        if refused > frames || self.ends.contains(&end) {
+            return false;
         }
+        if self.ends.len() < ENDS {
+            self.ends.push(end);
+            return true;
+        }
+        let lowest = self.ends.iter_mut().min().filter(|lowest| **lowest < end);
+        lowest.map(|lowest| *lowest = end).is_some()
     }
 
     /// The only end that no frame contradicts. An end that came early, or from somebody else, must not make up an account.
@@ -292,20 +345,41 @@ impl Stream {
     }
 
     /// Of two queues each is in order by itself, and neither says anything about the other.
-    /// Says whether there was memory for it.
-    fn merge(&mut self, other: Self, chunks: &mut u32) -> bool {
-        let reordered = self.reordered + other.reordered;
+    fn merge(&mut self, mut other: Self) {
+        self.put_away();
+        other.put_away();
+        self.reordered += other.reordered;
         self.doubled += other.doubled;
+        self.received += other.received;
         self.told = self.told.or(other.told);
-        other.ends.iter().for_each(|&(frames, refused)| self.end(frames, refused));
-        let mut room = true;
-        for number in other.numbers() {
-            room &= self.see(number, chunks).is_some();
-        }
+        other.ends.iter().for_each(|end| _ = self.end(*end));
         self.next = self.next.max(other.next);
-        self.reordered = reordered;
-        room
+        for (chunk, theirs) in other.chunks {
+            let both = match self.chunks.entry(chunk) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(theirs);
+                    continue;
+                }
+                Entry::Occupied(mut ours) => unite(ours.get_mut(), theirs),
+            };
+            // What came by both queues came twice.
+            self.received -= both;
+            self.doubled += both;
+        }
     }
+}
+
+/// Adds the numbers of a chunk to another one, and says how many were in both.
+fn unite(ours: &mut Option<Box<Bits>>, theirs: Option<Box<Bits>>) -> u64 {
+    let ones = |bits: &Bits| bits.iter().map(|word| u64::from(word.count_ones())).sum();
+    let Some(theirs) = theirs else { return ours.take().map_or(CHUNK, |ours| ones(&ours)) };
+    let Some(ours) = ours else { return ones(&theirs) };
+    let mut both = 0;
+    for (ours, theirs) in ours.iter_mut().zip(theirs.iter()) {
+        both += u64::from((*ours & theirs).count_ones());
+        *ours |= theirs;
+    }
+    both
 }
 
 #[cfg(test)]

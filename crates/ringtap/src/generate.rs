@@ -3,6 +3,7 @@
 mod args;
 mod link;
 mod receive;
+mod sent;
 mod source;
 mod words;
 
@@ -14,8 +15,7 @@ use anyhow::{Result, bail};
 use capture::{CaptureError, TxQueue};
 use capture_afpacket::{CopyTx, Tx, TxOptions};
 use netdev::interfaces;
-use pktgen::{GenError, Limits, Pace, Report, Signals, Source};
-use serde::Serialize;
+use pktgen::{GenError, Limits, Pace, Signals, Source};
 
 use crate::backends::{Backend, is_modules_own};
 use crate::config::options::{LogOptions, Summary};
@@ -23,6 +23,7 @@ use crate::{Failure, logging, print, tell};
 use args::Function;
 pub(crate) use args::{GenArgs, TxBackend};
 use link::LinkWatch;
+use sent::{Sent, Thread};
 pub(crate) use source::AnySource;
 
 /// Half of netmap's usual ring: every burst is a system call.
@@ -30,30 +31,6 @@ const NETMAP_BURST: usize = 512;
 
 /// Frames a second below which those of one second say little about the pace.
 const SLOW: f64 = 20.0;
-
-/// What was sent, by all threads.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Sent {
-    pub frames: u64,
-    pub refused: u64,
-    pub unknown: u64,
-    /// Of the frames, without frame check sequences; unknown where not all frames left.
-    pub octets: Option<u64>,
-    pub seconds: f64,
-    pub frames_per_second: f64,
-    /// Without preamble, frame check sequence and gap; unknown of one frame.
-    pub bits_per_second: Option<f64>,
-    pub wanted_frames_per_second: Option<f64>,
-    pub largest_burst: usize,
-    /// Seconds by which the schedule had to be shifted.
-    pub behind: f64,
-    /// Seconds for which the link was down, and nothing was sent.
-    pub link_down_seconds: f64,
-    /// Why it ended before its time.
-    pub interrupted: Option<String>,
-    /// Frames of each stream, if they are stamped.
-    pub streams: Vec<(u16, u64)>,
-}
 
 /// A thread's part.
 struct Part {
@@ -73,7 +50,7 @@ pub(crate) fn generate(args: &GenArgs, log: &LogOptions) -> Result<(), Failure> 
     let sent =
         send(args, &stop, |frames, rate| tell(format_args!("{}, {}/s", words::frames(frames), words::rate(rate))))?;
     let text = match args.summary {
-        Summary::Text => describe(&sent),
+        Summary::Text => sent.describe(),
         Summary::Json => serde_json::to_string(&sent).map_err(|e| Failure::Running(e.into()))? + "\n",
     };
     print(text.as_bytes()).map_err(Failure::Running)?;
@@ -84,6 +61,9 @@ pub(crate) fn generate(args: &GenArgs, log: &LogOptions) -> Result<(), Failure> 
     }
     if sent.unknown > 0 {
         problems.push(format!("it is not known whether {} left", words::frames(sent.unknown)));
+    }
+    if !sent.ends_not_sent.is_empty() {
+        problems.push(sent::NO_END.to_owned());
     }
     if problems.is_empty() {
         return Ok(());
@@ -238,7 +218,7 @@ fn parts(args: &GenArgs) -> Result<Vec<Part>> {
     };
     let part = |n: u64| Part {
         source: one.clone(),
-        pace: Pace { rate: rate.map(|rate| rate / threads as f64), burst },
+        pace: Pace { rate: rate.map(|rate| rate / threads as f64), burst, from: None },
         limits: Limits {
             // The first threads take what does not divide.
             count: count.map(|count| count / threads + u64::from(n < count % threads)),
@@ -259,7 +239,10 @@ fn run<T: TxQueue + Send>(
     let mut link = LinkWatch::new(&args.interface);
     let mut interrupted = None;
     let filled: Vec<AtomicU64> = parts.iter().map(|_| AtomicU64::new(0)).collect();
-    let reports: Vec<(Option<u16>, Report, Result<(), GenError>)> = thread::scope(|scope| {
+    // Threads that share a rate take turns. When the first one is due all have begun.
+    let (count, from) = (parts.len(), Instant::now() + Duration::from_millis(5));
+    let turn = |number: usize, rate: f64| from + Duration::from_secs_f64(number as f64 / (rate * count as f64));
+    let ended: Vec<(Thread, Result<(), GenError>)> = thread::scope(|scope| {
         let threads: Vec<_> = parts
             .into_iter()
             .zip(&filled)
@@ -269,17 +252,20 @@ fn run<T: TxQueue + Send>(
                 scope.spawn(move || {
                     args.pin(number);
                     let Part { source, pace, limits, stream } = &mut part;
+                    pace.from = pace.rate.filter(|_| count > 1).map(|rate| turn(number, rate));
                     let note = |frames| filled.store(frames, Ordering::Relaxed);
                     let (report, ended) = pktgen::attempt(&mut tx, source, *pace, *limits, *stream, signals, note);
-                    let ended = ended.and_then(|()| match *stream {
+                    let end = ended.and_then(|()| match *stream {
                         Some(stream) => pktgen::send_end(&mut tx, source, stream, &report),
-                        None => Ok(()),
+                        None => Ok(0),
                     });
+                    let end_left = end.as_ref().is_ok_and(|left| *left > 0);
+                    let ended = end.map(|_| ());
                     if ended.is_err() {
                         // One thread alone would only send what is not wanted any more.
                         stop.store(true, Ordering::Relaxed);
                     }
-                    (*stream, report, ended)
+                    (Thread { stream: *stream, report, end_left }, ended)
                 })
             })
             .collect();
@@ -312,74 +298,19 @@ fn run<T: TxQueue + Send>(
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let wanted = args.rate.and_then(|rate| rate.0);
-    let mut sent = Sent { wanted_frames_per_second: wanted, ..Sent::default() };
-    let mut octets = Some(0);
-    for (stream, report, ended) in reports {
+    let mut threads = Vec::new();
+    for (thread, ended) in ended {
         match ended {
             Err(GenError::Capture(error)) if interrupted.is_none() => interrupted = Some(link.explain(&error)),
             Ok(()) | Err(GenError::Capture(_)) => {}
             Err(error) => return Err(error),
         }
-        sent.frames += report.sent;
-        sent.refused += report.refused;
-        sent.unknown += report.unknown;
-        // Which frames were refused is not known, and they need not have one length.
-        octets = match report {
-            Report { sent: 0, unknown: 0, .. } => octets,
-            Report { refused: 0, unknown: 0, .. } => octets.map(|sum| sum + report.octets),
-            _ => None,
-        };
-        sent.seconds = sent.seconds.max(report.elapsed.as_secs_f64());
-        sent.frames_per_second += report.rate;
-        sent.largest_burst = sent.largest_burst.max(report.largest_burst);
-        sent.behind = sent.behind.max(report.behind.as_secs_f64());
-        sent.link_down_seconds = sent.link_down_seconds.max(report.link_down.as_secs_f64());
-        sent.streams.extend(stream.map(|stream| (stream, report.sent + report.unknown)));
+        threads.push(thread);
     }
-    sent.octets = octets;
-    sent.interrupted = interrupted;
-    // One frame takes no time that could be told.
-    sent.bits_per_second =
-        octets.filter(|_| sent.frames != 1).map(|octets| octets as f64 * 8.0 / sent.seconds.max(1e-9));
-    Ok(sent)
+    let wanted = args.rate.and_then(|rate| rate.0);
+    Ok(Sent { wanted_frames_per_second: wanted, interrupted, ..Sent::by(&threads) })
 }
 
 fn or_unknown(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "unknown".to_owned(), |value| value.to_string())
-}
-
-fn describe(sent: &Sent) -> String {
-    let (frames, octets) = (words::frames(sent.frames), or_unknown(sent.octets));
-    let mut text = format!("sent {frames} ({octets} octets) in {:.3} s", sent.seconds);
-    // The first frame has no time.
-    if sent.frames > 1 {
-        let bits = sent.bits_per_second.map_or_else(|| "unknown bit/s".to_owned(), words::bit_rate);
-        text += &format!(": {} frames/s, {bits}", words::rate(sent.frames_per_second));
-    }
-    if let Some(wanted) = sent.wanted_frames_per_second {
-        text += &format!("; wanted {}", words::rate(wanted));
-        if sent.frames > 1 {
-            text += &format!(" ({:+.3} %)", (sent.frames_per_second / wanted - 1.0) * 100.0);
-        }
-        text += &format!(", largest burst {}", words::frames(sent.largest_burst as u64));
-    }
-    if sent.link_down_seconds > 0.0 {
-        text += &format!("; the link was down for {:.3} s of it", sent.link_down_seconds);
-    }
-    if sent.behind > 0.0 {
-        text += &format!("; {:.3} s behind", sent.behind);
-        text += match sent.refused {
-            0 => ": the pace is more than this interface or core can do",
-            _ => ", for the interface did not take all frames",
-        };
-    }
-    if let Some(why) = &sent.interrupted {
-        text += &format!("; interrupted: {why}");
-    }
-    text.push('\n');
-    for (stream, frames) in &sent.streams {
-        text += &format!("stream {stream}: {}\n", words::frames(*frames));
-    }
-    text
 }

@@ -4,9 +4,12 @@
 mod common;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use common::*;
+use pktgen::{Stamp, StampKind};
 use serde_json::Value;
+use testkit::send::Sender;
 
 #[test]
 fn two_ends_find_each_other() {
@@ -50,6 +53,44 @@ fn an_end_that_frames_contradict_is_not_believed() {
     assert!(notes.contains("an end of stream 7 that says 10 frames is not believed, for frame 999 came"), "{notes}");
     assert!(notes.contains("10 frames came again"), "{notes}");
     assert!(found["rate"].as_f64().unwrap() > 0.0 && found["cpu_seconds_per_million"].as_f64().unwrap() > 0.0);
+}
+
+/// A frame with an end of the stream, as from anybody.
+fn end(stream: u16, number: u64) -> Vec<u8> {
+    let mut frame = vec![0; 60];
+    frame[12] = 8; // IPv4, without options, UDP
+    frame[14] = 0x45;
+    frame[23] = 17;
+    frame[42..].copy_from_slice(&Stamp { kind: StampKind::End, stream, number, nanos: 0 }.to_octets());
+    frame
+}
+
+#[test]
+fn a_lone_end_is_waited_out_for_half_a_second() {
+    let lan = Lan::silent();
+    let receiver = start(Some(&lan.sensor), &["bench", "expect", "-i", "tap0", "--summary", "json"]);
+    receiver.wait_for("receiving on tap0");
+    // The stream itself may be still to come, so soon after the start as well as later.
+    std::thread::sleep(Duration::from_millis(700));
+    let told = Instant::now();
+    lan.station.enter(|| Sender::open("far0").send(&[end(7, 5)]));
+    let found = receiver.finish().expect(1).json();
+    assert!(told.elapsed() >= Duration::from_millis(500), "{:?}", told.elapsed());
+    assert_eq!(found["error"], "nothing was received: only a stream's end came: was the sender started before this?");
+}
+
+#[test]
+fn ends_of_others_do_not_shut_out_the_true_one() {
+    let lan = Lan::silent();
+    let receiver = start(Some(&lan.sensor), &["bench", "expect", "-i", "tap0", "--summary", "json"]);
+    receiver.wait_for("receiving on tap0");
+    let false_ends: Vec<Vec<u8>> = (0..20).map(|number| end(1, number)).collect();
+    lan.station.enter(|| Sender::open("far0").send(&false_ends));
+    let sender = ["gen", "-i", "far0", "-R", "20k", "--stream", "1", "-n", "1000"];
+    start(Some(&lan.station), &sender).finish().expect(0);
+    let found = receiver.finish().expect(0).json();
+    let figures = ["sent", "received", "missing"].map(|name| found[name].as_u64());
+    assert_eq!(figures, [Some(1000), Some(1000), Some(0)], "{found}");
 }
 
 #[test]

@@ -193,6 +193,19 @@ fn threads_stay_on_the_cores_that_are_named() {
 }
 
 #[test]
+fn several_threads_have_one_rate() {
+    let lan = Lan::silent();
+    for rate in [&[][..], &["-R", "30k"]] {
+        // Two of them share a core.
+        let told = generate(&lan, &[&["-n", "60k", "-p", "3", "-a", "0", "-c", "2"], rate].concat());
+        let number = |name: &str| told[name].as_f64().unwrap();
+        assert_eq!(number("frames"), 60_000.0);
+        assert!((number("frames_per_second") * number("seconds") - 59_999.0).abs() < 0.01, "{told}");
+        assert!((number("bits_per_second") * number("seconds") - 60_000.0 * 480.0).abs() < 1.0, "{told}");
+    }
+}
+
+#[test]
 fn defaults_fit_what_is_sent() {
     let lan = Lan::silent();
     // 62 octets of headers, and 18 of the stamp.
@@ -328,6 +341,15 @@ fn a_link_that_goes_down_is_told_and_waited_for() {
     lan.station.ip("link set far0 down");
     let done = sender.finish();
     assert!(done.text().contains("; the link was down for "), "{}", done.text());
+    // Nor can the receiver be told that it is over.
+    lan.station.ip("link set far0 up");
+    wait_for_carrier(&lan.station, "far0");
+    let arguments = ["gen", "-i", "far0", "--duration", "3s", "-R", "1k", "--stream", "7", "--backend", "afpacket"];
+    let sender = start(Some(&lan.station), &[&arguments[..], &["--summary", "json"]].concat());
+    sender.wait_for("frames,");
+    lan.station.ip("link set far0 down");
+    let told = ended(sender.finish(), 1, &["the end of the stream could not be sent: the receiver waits until --time"]);
+    assert_eq!(told["ends_not_sent"], serde_json::json!([7]), "{told}");
 }
 
 #[test]

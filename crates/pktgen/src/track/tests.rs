@@ -105,7 +105,7 @@ fn ends_are_weighed_by_the_frames_of_all_queues() {
 fn chunks_that_are_whole_take_no_memory_and_are_remembered() {
     let mut tracker = Tracker::default();
     (0..10 * CHUNK).filter(|n| *n != 3 * CHUNK + 5).for_each(|n| tracker.see_stamp(stamp(n), 0));
-    assert_eq!(tracker.chunks, 2, "the one with a gap, and the current one");
+    assert_eq!(tracker.chunks.load(Ordering::Relaxed), 2, "the one with a gap, and the current one");
     [7, 3 * CHUNK + 5, 9 * CHUNK].into_iter().for_each(|n| tracker.see_stamp(stamp(n), 0));
     tracker.expect(0, 10 * CHUNK, 0);
     let arrivals = tracker.arrivals();
@@ -118,7 +118,7 @@ fn chunks_that_are_whole_take_no_memory_and_are_remembered() {
 /// Numbers far apart, each in a chunk of its own, as an attacker would send.
 #[test]
 fn memory_has_a_limit() {
-    let mut tracker = Tracker { chunks: BUDGET - 100, ..Tracker::default() };
+    let mut tracker = Tracker { chunks: Arc::new(AtomicU32::new(BUDGET - 100)), ..Tracker::default() };
     (0..1000u64).for_each(|n| tracker.see_stamp(Stamp { stream: n as u16, ..stamp(n << 25) }, 0));
     tracker.expect(0, 1 << 35, 0);
     let arrivals = tracker.arrivals();
@@ -135,4 +135,57 @@ fn numbers_out_of_reason_are_not_believed() {
     let mut tracker = Tracker::default();
     tracker.see(&frame, 0);
     assert_eq!((tracker.arrivals().received, tracker.arrivals().other), (0, 1));
+}
+
+#[test]
+fn ends_that_frames_contradict_make_room_for_the_true_one() {
+    let end = |number| Stamp { kind: StampKind::End, nanos: 0, ..stamp(number) };
+    let mut tracker = Tracker::default();
+    for n in 0..100 {
+        tracker.see_stamp(stamp(n), 0);
+        // Some are contradicted at once, and others only later.
+        tracker.see_stamp(end(n), 0);
+        tracker.see_stamp(end(99 - n), 0);
+    }
+    tracker.see_stamp(end(101), 0);
+    let arrivals = tracker.arrivals();
+    assert_eq!((arrivals.expected, arrivals.missing), (Some(101), Some(1)));
+    assert!(tracker.progress().all(|(_, progress)| progress.ended()));
+    // A queue to which no frame comes cannot know which ends others contradict.
+    let mut other = Tracker::default();
+    (0..100).chain([101]).for_each(|n| other.see_stamp(end(n), 0));
+    other.merge(tracker);
+    assert_eq!(other.arrivals().missing, Some(1));
+    // More ends than are remembered that no frame contradicts: nobody knows.
+    (1000..1100).rev().for_each(|n| other.see_stamp(end(n), 0));
+    assert_eq!((other.arrivals().expected, other.arrivals().missing), (None, None));
+}
+
+/// As many streams as there can be, by two queues.
+#[test]
+fn memory_has_a_limit_for_all_queues_together() {
+    let held = |tracker: &Tracker| tracker.streams.values().map(Stream::held).sum::<u32>();
+    let mut one = Tracker { chunks: Arc::new(AtomicU32::new(BUDGET - 100)), ..Tracker::default() };
+    let mut other = one.beside();
+    (0..80u16).for_each(|stream| one.see_stamp(Stamp { stream, ..stamp(0) }, 0));
+    (60..140u16).for_each(|stream| other.see_stamp(Stamp { stream, ..stamp(u64::from(stream % 2)) }, 0));
+    assert_eq!((held(&one), held(&other), other.other), (80, 20, 60));
+    one.merge(other);
+    assert_eq!((held(&one), one.chunks.load(Ordering::Relaxed)), (80, BUDGET - 20), "what is the same is there once");
+    let arrivals = one.arrivals();
+    assert_eq!((arrivals.received, arrivals.doubled, arrivals.missing, one.seen()), (90, 10, None, 100));
+}
+
+#[test]
+fn whole_chunks_of_two_queues_are_merged() {
+    let (mut one, mut other) = (Tracker::default(), Tracker::default());
+    (0..CHUNK + 10).for_each(|n| one.see_stamp(stamp(n), 0));
+    // Of the first chunk one number again, the second one whole, the third by halves.
+    [7].into_iter().chain(CHUNK..2 * CHUNK + 100).for_each(|n| other.see_stamp(stamp(n), 0));
+    (2 * CHUNK + 100..3 * CHUNK).for_each(|n| one.see_stamp(stamp(n), 0));
+    one.merge(other);
+    one.see_stamp(stamp(3 * CHUNK), 0);
+    one.expect(0, 3 * CHUNK + 1, 0);
+    let arrivals = one.arrivals();
+    assert_eq!((arrivals.received, arrivals.missing, arrivals.doubled), (3 * CHUNK + 1, Some(0), 11));
 }

@@ -22,9 +22,9 @@ use super::row::{Row, medians};
 use crate::backends::{Backend, Queues};
 use crate::config::options::Summary;
 use crate::{Failure, explain, tell};
-use readers::{Readers, Received};
+use readers::{Counts, Readers, Received};
 
-/// So long nothing more of the streams has to come after their ends: they may have been told early, or by somebody else.
+/// So long nothing more of the streams has to come after their last frames and ends: an end may have been told early, or by somebody else.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How often it is looked whether the interface is still there.
 const PRESENCE: Duration = Duration::from_millis(200);
@@ -157,17 +157,21 @@ impl Wanted<'_> {
         let mut presence = Presence::of(self.interface);
         let carriers = presence.carrier_changes();
         let begin = Instant::now();
-        let (mut frames, mut quiet, mut looked) = (0, begin, begin);
+        let (mut counts, mut quiet, mut looked) = (Counts::default(), begin, begin);
+        let mut asked = false;
         let mut deleted = false;
         let interrupted = loop {
             let now = Instant::now();
-            let sight = readers.sight();
-            if sight.frames != frames {
-                (frames, quiet) = (sight.frames, now);
-            }
-            let ended = sight.streams.values().filter(|progress| progress.ended()).count();
-            if ended >= self.streams && now - quiet >= SETTLE {
-                break false;
+            let seen = readers.counts();
+            if seen != counts {
+                (counts, quiet, asked) = (seen, now, false);
+            } else if counts.ends > 0 && now - quiet >= SETTLE {
+                if !asked {
+                    readers.ask();
+                    asked = true;
+                } else if readers.ended().is_some_and(|ended| ended >= self.streams) {
+                    break false;
+                }
             }
             if now - looked >= PRESENCE {
                 looked = now;

@@ -1,7 +1,7 @@
 //! The threads that read the queues, and what they have seen.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,18 +15,30 @@ use crate::backends::Take;
 /// How often threads tell what they have seen.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What a thread has seen so far.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Sight {
-    pub streams: BTreeMap<u16, Progress>,
+/// What a thread tells of itself: counts all the time, and how far each stream is only when it is asked, for there may be many.
+#[derive(Debug, Default)]
+struct Sight {
+    frames: AtomicU64,
+    ends: AtomicU64,
+    asked: AtomicBool,
+    streams: Mutex<Option<BTreeMap<u16, Progress>>>,
+}
+
+/// What all threads have seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Of the streams.
     pub frames: u64,
+    /// Ends that were told for the first time.
+    pub ends: u64,
 }
 
 /// A thread for each queue; all end when they are told to.
 pub(super) struct Readers {
-    only: Vec<u16>,
     stop: Arc<AtomicBool>,
-    sights: Vec<Arc<Mutex<Sight>>>,
+    /// The first of the threads' accounts is made of it; they share its memory.
+    tracker: Tracker,
+    sights: Vec<Arc<Sight>>,
     threads: Vec<JoinHandle<Received>>,
 }
 
@@ -43,7 +55,7 @@ pub(super) struct Received {
 /// Accounts for the frames of a queue.
 struct Account {
     tracker: Tracker,
-    sight: Arc<Mutex<Sight>>,
+    sight: Arc<Sight>,
     looked: Option<Instant>,
 }
 
@@ -57,8 +69,12 @@ impl Work for Account {
         // A mechanism that wakes up for every few frames shall not pay for this each time.
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             self.looked = Some(Instant::now());
-            let seen = Sight { streams: self.tracker.progress().collect(), frames: self.tracker.seen() };
-            *self.sight.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+            self.sight.frames.store(self.tracker.seen(), Ordering::Relaxed);
+            self.sight.ends.store(self.tracker.ends(), Ordering::Relaxed);
+            if self.sight.asked.swap(false, Ordering::Acquire) {
+                let streams = self.tracker.progress();
+                *self.sight.streams.lock().unwrap_or_else(PoisonError::into_inner) = Some(streams.collect());
+            }
         }
         false
     }
@@ -66,10 +82,10 @@ impl Work for Account {
 
 impl Take for Readers {
     fn take<Q: RxQueue + Send + 'static>(&mut self, mut queue: Q) -> Result<()> {
-        let (stop, sight) = (Arc::clone(&self.stop), Arc::new(Mutex::new(Sight::default())));
+        let (stop, sight) = (Arc::clone(&self.stop), Arc::new(Sight::default()));
         self.sights.push(Arc::clone(&sight));
         let number = self.threads.len();
-        let tracker = Tracker::of(self.only.iter().copied());
+        let tracker = self.tracker.beside();
         let receive = move || {
             crate::session::pin_to(number);
             let before = thread_time();
@@ -88,20 +104,36 @@ impl Take for Readers {
 impl Readers {
     /// Of these streams, or of all.
     pub(super) fn of(only: &[u16]) -> Self {
-        Self { only: only.to_vec(), stop: Arc::default(), sights: Vec::new(), threads: Vec::new() }
+        let tracker = Tracker::of(only.iter().copied());
+        Self { tracker, stop: Arc::default(), sights: Vec::new(), threads: Vec::new() }
     }
 
-    /// What all threads have seen: the frames that tell an end come to one queue, and those that contradict it perhaps to another.
-    pub(super) fn sight(&self) -> Sight {
-        let mut all = Sight::default();
+    pub(super) fn counts(&self) -> Counts {
+        self.sights.iter().fold(Counts::default(), |all, sight| Counts {
+            frames: all.frames + sight.frames.load(Ordering::Relaxed),
+            ends: all.ends + sight.ends.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Asks all threads how far their streams are.
+    pub(super) fn ask(&self) {
         for sight in &self.sights {
-            let sight = sight.lock().unwrap_or_else(PoisonError::into_inner);
-            all.frames += sight.frames;
-            for (stream, progress) in &sight.streams {
-                all.streams.entry(*stream).or_default().merge(progress);
+            *sight.streams.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            sight.asked.store(true, Ordering::Release);
+        }
+    }
+
+    /// How many streams have ended, once all threads have answered: the frames that tell an end come to one queue, and those that contradict
+    /// it perhaps to another.
+    pub(super) fn ended(&self) -> Option<usize> {
+        let mut all: BTreeMap<u16, Progress> = BTreeMap::new();
+        for sight in &self.sights {
+            let streams = sight.streams.lock().unwrap_or_else(PoisonError::into_inner);
+            for (stream, progress) in streams.as_ref()? {
+                all.entry(*stream).or_default().merge(progress);
             }
         }
-        all
+        Some(all.values().filter(|progress| progress.ended()).count())
     }
 
     /// Whether a queue could not go on.
@@ -112,8 +144,7 @@ impl Readers {
     /// Ends all threads, each at the end of its queue.
     pub(super) fn finish(self) -> Result<Received> {
         self.stop.store(true, Ordering::Release);
-        let tracker = Tracker::of(self.only.iter().copied());
-        let mut all = Received { tracker, said: Count::Exact(0), cpu: Duration::ZERO, error: None };
+        let mut all = Received { tracker: self.tracker, said: Count::Exact(0), cpu: Duration::ZERO, error: None };
         for thread in self.threads {
             let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))?;
             all.said = all.said + received.said;
