@@ -175,7 +175,7 @@ impl Flow {
 
     /// What an end sent since the last report.
     #[must_use]
-    pub fn new(&self, side: Side) -> Sent {
+    pub fn delta(&self, side: Side) -> Sent {
         let End { packets, octets, .. } = self.ends[side as usize];
         Sent { packets: packets.into(), octets: octets.into() }
     }
@@ -183,7 +183,7 @@ impl Flow {
     /// What an end sent since the flow began.
     #[must_use]
     pub fn total(&self, side: Side) -> Sent {
-        let (Sent { packets, octets }, new) = (self.ends[side as usize].before, self.new(side));
+        let (Sent { packets, octets }, new) = (self.ends[side as usize].before, self.delta(side));
         Sent { packets: packets + new.packets, octets: octets + new.octets }
     }
 

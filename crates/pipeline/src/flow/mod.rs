@@ -5,13 +5,14 @@
 //!
 //! # What adds up
 //! Every packet that [`Table::update`] counted is in exactly one report, by the time [`Table::end`] has returned: what
-//! [`Flow::new`] says, summed over all reports of both sides, is what came in. Nothing is reported twice.
+//! [`Flow::delta`] says, summed over all reports of both sides, is what came in. Nothing is reported twice.
 //!
 //! # Time
 //! It comes from the packets (and from [`Table::advance`] while there are none), so a replay gives the reports that live traffic gave. Clocks that
 //! are set back or forward do no harm to any sum: see the module `clock`.
 
 mod clock;
+mod extract;
 #[expect(clippy::module_inception, reason = "a flow is what the module is about")]
 mod flow;
 mod index;

@@ -320,7 +320,7 @@ impl Table {
         let flow = &mut self.flows[number as usize];
         if flow.has_news() {
             report(flow, reason);
-            self.unreported -= flow.new(Side::Low).packets + flow.new(Side::High).packets;
+            self.unreported -= flow.delta(Side::Low).packets + flow.delta(Side::High).packets;
             flow.reported();
         }
     }

@@ -178,7 +178,7 @@ fn sorted(mut said: Vec<Said>) -> Vec<String> {
 fn collect<'a>(said: &'a mut Vec<Said>) -> impl FnMut(&Flow, Reason) + 'a {
     |flow, reason| {
         let both = |of: fn(&Flow, Side) -> Sent| [of(flow, Side::Low), of(flow, Side::High)];
-        said.push((*flow.key(), reason, both(Flow::new), both(Flow::total)));
+        said.push((*flow.key(), reason, both(Flow::delta), both(Flow::total)));
     }
 }
 
