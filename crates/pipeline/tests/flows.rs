@@ -196,22 +196,46 @@ fn explore() {
         let ours = ours(file);
         for (key, sum) in &theirs.sums {
             let mine = ours.sums.get(key).copied().unwrap_or_default();
-            if mine == *sum { same += 1 } else {
+            if mine == *sum {
+                same += 1;
+            } else {
                 differ += 1;
                 println!("SUM {name} {key}: ours {mine:?} theirs {sum:?}");
             }
         }
         let mut a: Vec<_> = ours.round_trips.values().flatten().copied().collect();
         let mut b: Vec<_> = theirs.round_trips.values().flatten().copied().collect();
-        a.sort(); b.sort();
-        if a == b { rtts += a.len() } else { rtt_bad += 1; println!("RTT {name}: ours {} theirs {}", a.len(), b.len());
-            for x in &a { if !b.contains(x) { println!("   ours only {x}"); } }
-            for x in &b { if !a.contains(x) { println!("   theirs only {x}"); } }
+        a.sort();
+        b.sort();
+        if a == b {
+            rtts += a.len();
+        } else {
+            rtt_bad += 1;
+            println!("RTT {name}: ours {} theirs {}", a.len(), b.len());
+            for x in &a {
+                if !b.contains(x) {
+                    println!("   ours only {x}");
+                }
+            }
+            for x in &b {
+                if !a.contains(x) {
+                    println!("   theirs only {x}");
+                }
+            }
         }
         for (key, again) in &theirs.again {
             let mine = ours.again.get(key).copied().unwrap_or_default();
-            if mine == *again { again_same += 1; again_some += usize::from(*again != [0; 3]); } else { again_bad += 1; println!("AGAIN {name} {key}: ours {mine:?} theirs {again:?}"); }
+            if mine == *again {
+                again_same += 1;
+                again_some += usize::from(*again != [0; 3]);
+            } else {
+                again_bad += 1;
+                println!("AGAIN {name} {key}: ours {mine:?} theirs {again:?}");
+            }
         }
     }
-    println!("{} files, {same} directions the same, {differ} differ; rtts {rtts} same, files with other {rtt_bad}; again {again_same} ({again_some} not zero), {again_bad} differ", files.len());
+    println!(
+        "{} files, {same} directions the same, {differ} differ; rtts {rtts} same, files with other {rtt_bad}; again {again_same} ({again_some} not zero), {again_bad} differ",
+        files.len()
+    );
 }

@@ -5,7 +5,7 @@
 
 use capture::Frame;
 
-use super::key::{Endpoint, Ends, Key, NO_VLAN};
+use super::key::{Common, Endpoint, Ends, Key, NO_VLAN};
 use super::packet::{Packet, Segment};
 use crate::dissect::{Headers, Layers, Network, Plain, PlainNetwork, PlainTransport, Transport, be16, be32};
 
@@ -49,8 +49,19 @@ impl Packet {
         };
         let source = Endpoint { address: source, port: (ports >> 16) as u16 };
         let destination = Endpoint { address: destination, port: ports as u16 };
-        let (key, side) = Key::new(ends, protocol, source, destination, [NO_VLAN; 2], 0);
-        Self { key, side, time: frame.timestamp, octets: frame.wire_len, payload, segment, asks: None }
+        let (key, side) = Key::new(Common::new(ends, protocol), source, destination);
+        let [d1, d2, d3, d4, d5, d6, s1, s2, s3, s4, s5, s6, ..] = *plain.ethernet;
+        Self {
+            key,
+            side,
+            time: frame.timestamp,
+            octets: frame.wire_len,
+            payload,
+            macs: [[s1, s2, s3, s4, s5, s6], [d1, d2, d3, d4, d5, d6]],
+            interface: frame.interface.0 as u16,
+            segment,
+            asks: None,
+        }
     }
 
     fn of_layers(frame: &Frame<'_>, layers: &Layers) -> Self {
@@ -66,10 +77,12 @@ impl Packet {
             time: frame.timestamp,
             octets: frame.wire_len,
             payload: 0,
+            macs: link_addresses(layers),
+            interface: frame.interface.0 as u16,
             segment: None,
             asks: None,
         };
-        let [mut source_port, mut destination_port] = [0; 2];
+        let ([mut source_port, mut destination_port], mut message) = ([0; 2], [0; 2]);
         match found.transport {
             _ if ends == Ends::Link => {
                 let ether_type = match found.network {
@@ -97,13 +110,10 @@ impl Packet {
                     packet.segment = Some(Segment { seq, ack, window, flags: tcp_flags as u8 });
                 }
             }
-            Transport::Icmp if found.transport_octets == 8 => {
-                packet.asks = match (protocol, layers.icmp_type) {
-                    (protocol::ICMP, 8 | 13 | 15 | 17) | (protocol::ICMPV6, 128 | 139) => Some(true),
-                    (protocol::ICMP, 0 | 14 | 16 | 18) | (protocol::ICMPV6, 129 | 140) => Some(false),
-                    _ => None,
-                };
-                if packet.asks.is_some() {
+            Transport::Icmp if found.transport_octets >= 2 => {
+                let (question, asks) = question(protocol, layers.icmp_type);
+                (message, packet.asks) = ([question, layers.icmp_code], asks);
+                if asks.is_some() && found.transport_octets == 8 && has_identifier(protocol, question) {
                     let identifier = (layers.icmp_rest >> 16) as u16;
                     (source_port, destination_port) = (identifier, identifier);
                 }
@@ -111,7 +121,7 @@ impl Packet {
             _ => {}
         }
         let (source, destination) = match ends {
-            Ends::Link => link_addresses(layers),
+            Ends::Link => (long(packet.macs[0]), long(packet.macs[1])),
             Ends::Ipv4 => (short(layers.source), short(layers.destination)),
             Ends::Ipv6 => (layers.source, layers.destination),
         };
@@ -123,7 +133,8 @@ impl Packet {
         };
         let source = Endpoint { address: source, port: source_port };
         let destination = Endpoint { address: destination, port: destination_port };
-        (packet.key, packet.side) = Key::new(ends, protocol, source, destination, vlans, 0);
+        let common = Common { ends, protocol, message, vlans, tunnel: 0 };
+        (packet.key, packet.side) = Key::new(common, source, destination);
         packet
     }
 }
@@ -152,14 +163,50 @@ fn short(address: [u8; 16]) -> [u8; 16] {
     (u128::from_be_bytes(address) >> 96 << 96).to_be_bytes()
 }
 
+fn long([a, b, c, d, e, f]: [u8; 6]) -> [u8; 16] {
+    [a, b, c, d, e, f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
 /// Source and destination, as far as they are known.
-fn link_addresses(layers: &Layers) -> ([u8; 16], [u8; 16]) {
-    let mut addresses = [[0; 16]; 2];
+fn link_addresses(layers: &Layers) -> [[u8; 6]; 2] {
+    let mut addresses = [[0; 6]; 2];
     if layers.found.mac_octets == 12 || layers.found.mac_source_only {
-        addresses[0][..6].copy_from_slice(&layers.mac_source);
+        addresses[0] = layers.mac_source;
     }
     if layers.found.mac_octets >= 6 {
-        addresses[1][..6].copy_from_slice(&layers.mac_destination);
+        addresses[1] = layers.mac_destination;
     }
-    (addresses[0], addresses[1])
+    addresses
+}
+
+/// The type of the question that an ICMP message asks or answers, and which of both it does; its own type if it is neither.
+///
+/// The pairs are those of Community ID version 1.
+pub(super) const fn question(protocol: u8, kind: u8) -> (u8, Option<bool>) {
+    let (question, asks) = match (protocol, kind) {
+        // Echo, timestamp, information, address mask, router solicitation.
+        (protocol::ICMP, 8 | 13 | 15 | 17 | 10) => (kind, true),
+        (protocol::ICMP, 0) => (8, false),
+        (protocol::ICMP, 14 | 16 | 18) => (kind - 1, false),
+        (protocol::ICMP, 9) => (10, false),
+        // Echo, listener query, router and neighbour solicitation, node information, home agent discovery.
+        (protocol::ICMPV6, 128 | 130 | 133 | 135 | 139 | 144) => (kind, true),
+        (protocol::ICMPV6, 129 | 131 | 134 | 136 | 140 | 145) => (kind - 1, false),
+        _ => return (kind, None),
+    };
+    (question, Some(asks))
+}
+
+/// The type of the answer to a question of [`question`].
+pub(super) const fn answer(protocol: u8, question: u8) -> u8 {
+    match (protocol, question) {
+        (protocol::ICMP, 8) => 0,
+        (protocol::ICMP, 10) => 9,
+        _ => question + 1,
+    }
+}
+
+/// Whether questions of this type have an identifier.
+const fn has_identifier(protocol: u8, question: u8) -> bool {
+    matches!((protocol, question), (protocol::ICMP, 8 | 13 | 15 | 17) | (protocol::ICMPV6, 128))
 }

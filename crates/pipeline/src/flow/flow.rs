@@ -1,5 +1,7 @@
 //! One conversation: what both ends sent since the last report and in all.
 
+use std::hash::{BuildHasher, Hash, Hasher};
+
 use capture::Timestamp;
 
 use super::key::{Key, Side};
@@ -42,6 +44,7 @@ pub struct Flow {
     key: Key,
     ends: [End; 2],
     tcp: Tcp,
+    /// Of the packet that came first: it does not change, whatever comes late.
     first: u64,
     last: u64,
     /// Of the first packet since the last report.
@@ -53,6 +56,9 @@ pub struct Flow {
     flags: [u8; 2],
     initiator: Side,
     pub(super) kind: Kind,
+    /// Of each end, as the first packet had them.
+    macs: [[u8; 6]; 2],
+    interface: u16,
 }
 
 impl Flow {
@@ -72,6 +78,11 @@ impl Flow {
             last_tick: tick,
             since_tick: tick,
             flags: [0; 2],
+            macs: match packet.side {
+                Side::Low => packet.macs,
+                Side::High => [packet.macs[1], packet.macs[0]],
+            },
+            interface: packet.interface,
             initiator: if answers { packet.side.other() } else { packet.side },
             kind: match (packet.segment, packet.key.protocol()) {
                 (Some(_), _) => Kind::TcpOpening,
@@ -89,7 +100,6 @@ impl Flow {
             (self.since, self.since_tick) = (time, tick);
         }
         self.since = self.since.min(time);
-        self.first = self.first.min(time);
         self.last = self.last.max(time);
         self.last_tick = tick;
         let end = &mut self.ends[packet.side as usize];
@@ -167,6 +177,22 @@ impl Flow {
         &self.key
     }
 
+    /// A number that all reports of this flow have, and hardly any other: of its key and the time of its first packet. The same in every
+    /// replay of the same packets.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        let mut hasher = foldhash::quality::FixedState::with_seed(0x7269_6e67_7461_7000).build_hasher();
+        Hash::hash(&self.key, &mut hasher);
+        hasher.write_u64(self.first);
+        hasher.finish()
+    }
+
+    /// Whether its packets were TCP segments that could be read.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.kind, Kind::Tcp | Kind::TcpOpening | Kind::TcpClosing)
+    }
+
     /// The end that began: the sender of the first SYN, or else of the first packet.
     #[must_use]
     pub fn initiator(&self) -> Side {
@@ -185,6 +211,18 @@ impl Flow {
     pub fn total(&self, side: Side) -> Sent {
         let (Sent { packets, octets }, new) = (self.ends[side as usize].before, self.delta(side));
         Sent { packets: packets + new.packets, octets: octets + new.octets }
+    }
+
+    /// An end's MAC address, as the first packet had it; `None` if it had none.
+    #[must_use]
+    pub fn mac(&self, side: Side) -> Option<[u8; 6]> {
+        Some(self.macs[side as usize]).filter(|mac| *mac != [0; 6])
+    }
+
+    /// Index of the interface of the first packet in the queue's table.
+    #[must_use]
+    pub fn interface(&self) -> usize {
+        self.interface.into()
     }
 
     /// When its first packet was seen.

@@ -40,6 +40,30 @@ pub struct Key {
     tunnel: u32,
     protocol: u8,
     ends: Ends,
+    message: [u8; 2],
+}
+
+/// What two packets of one conversation have in common beside their ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// How the ends are named.
+    pub ends: Ends,
+    /// The number of the protocol above IP; 0 for [`Ends::Link`].
+    pub protocol: u8,
+    /// Of ICMP and ICMPv6 the type of the question (of a message that neither asks nor answers: its own) and the code; else 0.
+    pub message: [u8; 2],
+    /// Outermost and innermost VLAN, or [`NO_VLAN`].
+    pub vlans: [u16; 2],
+    /// The tunnel that it goes through: 0 for none.
+    pub tunnel: u32,
+}
+
+impl Common {
+    /// Neither ICMP nor in a VLAN nor in a tunnel.
+    #[must_use]
+    pub const fn new(ends: Ends, protocol: u8) -> Self {
+        Self { ends, protocol, message: [0; 2], vlans: [NO_VLAN; 2], tunnel: 0 }
+    }
 }
 
 /// Which end of a [`Key`] sent a packet.
@@ -67,20 +91,14 @@ impl Side {
 impl Key {
     /// The conversation of a packet from `source` to `destination`, and which end of it sent it.
     ///
-    /// Ports are those of TCP, UDP, UDP-Lite and SCTP; ICMP's questions and answers have their identifier at both ends, everything else 0.
-    /// `protocol` is the number above IP; for [`Ends::Link`] it is 0 and both ports are the Ethernet type.
+    /// Ports are those of TCP, UDP, UDP-Lite and SCTP; ICMP's questions and answers have their identifier at both ends, frames of
+    /// [`Ends::Link`] their Ethernet type, and everything else has 0.
     #[inline]
     #[must_use]
-    pub fn new(
-        ends: Ends,
-        protocol: u8,
-        source: Endpoint,
-        destination: Endpoint,
-        vlans: [u16; 2],
-        tunnel: u32,
-    ) -> (Self, Side) {
+    pub fn new(common: Common, source: Endpoint, destination: Endpoint) -> (Self, Side) {
         let (low, high, side) =
             if source <= destination { (source, destination, Side::Low) } else { (destination, source, Side::High) };
+        let Common { ends, protocol, message, vlans, tunnel } = common;
         let key = Self {
             low: low.address,
             high: high.address,
@@ -90,6 +108,7 @@ impl Key {
             tunnel,
             protocol,
             ends,
+            message,
         };
         (key, side)
     }
@@ -104,6 +123,12 @@ impl Key {
     #[must_use]
     pub const fn protocol(&self) -> u8 {
         self.protocol
+    }
+
+    /// Of ICMP and ICMPv6: type of the question, and code.
+    #[must_use]
+    pub const fn message(&self) -> [u8; 2] {
+        self.message
     }
 
     /// Outermost and innermost VLAN, or [`NO_VLAN`].
@@ -143,8 +168,11 @@ impl Hash for Key {
         state.write_u128(u128::from_ne_bytes(self.low));
         state.write_u128(u128::from_ne_bytes(self.high));
         let [outer, inner] = self.vlans.map(u64::from);
+        let message = u64::from(u16::from_le_bytes(self.message));
         state.write_u64(u64::from(self.low_port) | u64::from(self.high_port) << 16 | outer << 32 | inner << 48);
-        state.write_u64(u64::from(self.tunnel) | u64::from(self.protocol) << 32 | (self.ends as u64) << 40);
+        state.write_u64(
+            u64::from(self.tunnel) | u64::from(self.protocol) << 32 | (self.ends as u64) << 40 | message << 48,
+        );
     }
 }
 
@@ -153,6 +181,8 @@ const _: () = assert!(size_of::<Key>() == 48);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TCP: Common = Common::new(Ends::Ipv4, 6);
 
     fn end(last: u8, port: u16) -> Endpoint {
         let mut address = [0; 16];
@@ -163,8 +193,8 @@ mod tests {
     #[test]
     fn both_directions_have_one_key() {
         let (a, b) = (end(1, 50_000), end(2, 443));
-        let (there, from) = Key::new(Ends::Ipv4, 6, a, b, [NO_VLAN; 2], 0);
-        let (back, to) = Key::new(Ends::Ipv4, 6, b, a, [NO_VLAN; 2], 0);
+        let (there, from) = Key::new(TCP, a, b);
+        let (back, to) = Key::new(TCP, b, a);
         assert_eq!(there, back);
         assert_eq!((there.end(from), there.end(to)), (a, b));
         assert_eq!(from, to.other());
@@ -173,23 +203,25 @@ mod tests {
     #[test]
     fn a_host_that_talks_to_itself_has_two_ends() {
         let (a, b) = (end(1, 50_000), end(1, 443));
-        let (there, from) = Key::new(Ends::Ipv4, 6, a, b, [NO_VLAN; 2], 0);
-        let (back, to) = Key::new(Ends::Ipv4, 6, b, a, [NO_VLAN; 2], 0);
+        let (there, from) = Key::new(TCP, a, b);
+        let (back, to) = Key::new(TCP, b, a);
         assert_eq!((there, from), (back, to.other()));
     }
 
     #[test]
     fn whatever_differs_makes_another_key() {
-        let base = Key::new(Ends::Ipv4, 6, end(1, 1), end(2, 2), [NO_VLAN; 2], 0).0;
+        let base = Key::new(TCP, end(1, 1), end(2, 2)).0;
         let seed = foldhash::fast::FixedState::with_seed(1);
         for other in [
-            Key::new(Ends::Ipv6, 6, end(1, 1), end(2, 2), [NO_VLAN; 2], 0).0,
-            Key::new(Ends::Ipv4, 17, end(1, 1), end(2, 2), [NO_VLAN; 2], 0).0,
-            Key::new(Ends::Ipv4, 6, end(1, 2), end(2, 1), [NO_VLAN; 2], 0).0,
-            Key::new(Ends::Ipv4, 6, end(1, 1), end(3, 2), [NO_VLAN; 2], 0).0,
-            Key::new(Ends::Ipv4, 6, end(1, 1), end(2, 2), [1, NO_VLAN], 0).0,
-            Key::new(Ends::Ipv4, 6, end(1, 1), end(2, 2), [NO_VLAN, 1], 0).0,
-            Key::new(Ends::Ipv4, 6, end(1, 1), end(2, 2), [NO_VLAN; 2], 1).0,
+            Key::new(Common { ends: Ends::Ipv6, ..TCP }, end(1, 1), end(2, 2)).0,
+            Key::new(Common { protocol: 17, ..TCP }, end(1, 1), end(2, 2)).0,
+            Key::new(Common { message: [8, 0], ..TCP }, end(1, 1), end(2, 2)).0,
+            Key::new(Common { message: [0, 8], ..TCP }, end(1, 1), end(2, 2)).0,
+            Key::new(Common { vlans: [1, NO_VLAN], ..TCP }, end(1, 1), end(2, 2)).0,
+            Key::new(Common { vlans: [NO_VLAN, 1], ..TCP }, end(1, 1), end(2, 2)).0,
+            Key::new(Common { tunnel: 1, ..TCP }, end(1, 1), end(2, 2)).0,
+            Key::new(TCP, end(1, 2), end(2, 1)).0,
+            Key::new(TCP, end(1, 1), end(3, 2)).0,
         ] {
             assert_ne!(base, other);
             assert_ne!(base.hash(&seed), other.hash(&seed), "{other:?}");

@@ -12,6 +12,7 @@
 //! are set back or forward do no harm to any sum: see the module `clock`.
 
 mod clock;
+mod community;
 mod extract;
 #[expect(clippy::module_inception, reason = "a flow is what the module is about")]
 mod flow;
@@ -22,6 +23,7 @@ mod packet;
 mod table;
 mod tcp;
 
+pub use community::{COMMUNITY_ID, community_id};
 pub use flow::{Flow, Sent};
 pub use key::{Endpoint, Ends, Key, NO_VLAN, Side};
 pub use packet::{Packet, Segment};

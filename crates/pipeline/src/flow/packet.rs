@@ -17,6 +17,10 @@ pub struct Packet {
     pub octets: u32,
     /// Octets of payload: behind the transport header, as the packet's headers say.
     pub payload: u32,
+    /// MAC addresses of sender and receiver; zeros if not known.
+    pub macs: [[u8; 6]; 2],
+    /// Index of the interface in the queue's table.
+    pub interface: u16,
     /// Of TCP.
     pub segment: Option<Segment>,
     /// Of ICMP and ICMPv6: whether it asks or answers; `None` for all other messages and protocols.

@@ -71,6 +71,40 @@ pub enum Reason {
     End,
 }
 
+impl Reason {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 7] =
+        [Self::Active, Self::Counter, Self::Idle, Self::Closed, Self::Reused, Self::Evicted, Self::End];
+
+    /// As records have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Counter => "counter",
+            Self::Idle => "idle",
+            Self::Closed => "closed",
+            Self::Reused => "reused",
+            Self::Evicted => "evicted",
+            Self::End => "end",
+        }
+    }
+
+    /// As docs/fields.md has it.
+    #[must_use]
+    pub const fn doc(self) -> &'static str {
+        match self {
+            Self::Active => "The flow goes on, and its interval (60 s unless configured) is over.",
+            Self::Counter => "The flow goes on, and a counter of the report was full.",
+            Self::Idle => "No packet for as long as its kind of traffic is given.",
+            Self::Closed => "TCP: both sides sent a FIN, or one a RST.",
+            Self::Reused => "The same ends began another connection.",
+            Self::Evicted => "The table was full, and no flow had been silent for longer.",
+            Self::End => "The sensor stopped.",
+        }
+    }
+}
+
 /// All flows of one queue.
 #[derive(Debug)]
 pub struct Table {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::super::key::{Endpoint, Ends, NO_VLAN};
+use super::super::flow::Sent;
+use super::super::key::{Common, Endpoint, Ends};
 use super::super::packet::Segment;
 use super::*;
 
@@ -24,8 +25,6 @@ struct Plain {
     syn: Option<u32>,
     syn_answered: bool,
 }
-
-use super::super::flow::Sent;
 
 impl Plain {
     fn closed(&self) -> bool {
@@ -121,7 +120,6 @@ impl Obvious {
                 (true, false) if !begun || (flow.syn.is_some() && !flow.syn_answered) => flow.syn = Some(segment.seq),
                 _ => {}
             }
-            let _ = begun;
             flow.sent[side] |= !segment.has(Segment::RST);
             flow.fins[side] |= segment.has(Segment::FIN);
             flow.reset |= segment.has(Segment::RST);
@@ -155,10 +153,10 @@ fn endpoint(host: u8, port: u16) -> Endpoint {
 
 fn packet(step: &Step, time: u64, n: u32) -> Packet {
     let (source, destination) = (endpoint(step.hosts.0, step.port), endpoint(step.hosts.1, 80));
-    let (key, side) = Key::new(Ends::Ipv4, step.protocol, source, destination, [NO_VLAN; 2], 0);
+    let (key, side) = Key::new(Common::new(Ends::Ipv4, step.protocol), source, destination);
     let segment = (step.protocol == 6).then_some(Segment { seq: n * 1000, ack: 1, window: 1, flags: step.flags });
     let time = Timestamp::from_nanos(time);
-    Packet { key, side, time, octets: step.octets, payload: 0, segment, asks: None }
+    Packet { key, side, time, octets: step.octets, payload: 0, segment, asks: None, macs: [[0; 6]; 2], interface: 0 }
 }
 
 const TIMEOUTS: Timeouts = Timeouts {

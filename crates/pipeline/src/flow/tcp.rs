@@ -94,19 +94,25 @@ pub struct Times {
     pub response: Option<u64>,
 }
 
-/// A duration in eight octets.
+/// A duration in six octets: nanoseconds up to three days, or not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Duration(u64);
+struct Duration([u8; 6]);
 
 impl Default for Duration {
     fn default() -> Self {
-        Self(u64::MAX)
+        Self([u8::MAX; 6])
     }
 }
 
 impl Duration {
+    fn new(nanos: u64) -> Self {
+        let [a, b, c, d, e, f, high @ ..] = nanos.to_le_bytes();
+        if high == [0; 2] { Self([a, b, c, d, e, f]) } else { Self::default() }
+    }
+
     fn get(self) -> Option<u64> {
-        (self.0 != u64::MAX).then_some(self.0)
+        let [a, b, c, d, e, f] = self.0;
+        (self != Self::default()).then_some(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
     }
 }
 
@@ -114,8 +120,8 @@ impl Duration {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tcp {
     senders: [Sender; 2],
-    /// Since when the stage is what it is, nanoseconds.
-    since: u64,
+    /// Since when the stage is what it is, nanoseconds: the upper half first, so that four octets are enough to be aligned to.
+    since: [u32; 2],
     responder_rtt: Duration,
     initiator_rtt: Duration,
     response: Duration,
@@ -184,6 +190,14 @@ impl Tcp {
         !again && (self.knows(side, known::NEXT) || self.closed())
     }
 
+    fn since(&self) -> u64 {
+        u64::from(self.since[0]) << 32 | u64::from(self.since[1])
+    }
+
+    fn enter(&mut self, stage: Stage, time: u64) {
+        (self.stage, self.since) = (stage, [(time >> 32) as u32, time as u32]);
+    }
+
     /// Looks at a segment. `initiator` sent the first SYN, or the first packet.
     pub(super) fn see(&mut self, side: Side, initiator: Side, segment: Segment, payload: u32, time: u64) {
         self.sequence(side, segment, payload, time);
@@ -194,11 +208,11 @@ impl Tcp {
     pub(super) fn exchange(&mut self, asks: bool, time: u64) {
         match (self.stage, asks) {
             (Stage::Asked, false) => {
-                self.response = Duration(time.saturating_sub(self.since));
+                self.response = Duration::new(time.saturating_sub(self.since()));
                 self.stage = Stage::Answered;
             }
             (Stage::Asked | Stage::Answered, _) | (_, false) => {}
-            (_, true) => (self.stage, self.since) = (Stage::Asked, time),
+            (_, true) => self.enter(Stage::Asked, time),
         }
     }
 
@@ -206,22 +220,23 @@ impl Tcp {
         let from_initiator = side == initiator;
         match (segment.has(Segment::SYN), segment.has(Segment::ACK)) {
             (true, false) if self.stage <= Stage::Syn => {
-                (self.stage, self.since, self.syn) = (Stage::Syn, time, segment.seq);
+                self.enter(Stage::Syn, time);
+                self.syn = segment.seq;
                 self.handshake = Handshake::Unanswered;
             }
             (true, true) if self.stage == Stage::Syn && !from_initiator => {
-                self.responder_rtt = Duration(time.saturating_sub(self.since));
-                (self.stage, self.since) = (Stage::SynAck, time);
+                self.responder_rtt = Duration::new(time.saturating_sub(self.since()));
+                self.enter(Stage::SynAck, time);
                 self.handshake = Handshake::HalfOpen;
             }
             // Sent again: the time that the acknowledgement answers.
             (true, true) if self.stage == Stage::SynAck && !from_initiator => {
-                let later = time.saturating_sub(self.since);
-                self.responder_rtt = Duration(self.responder_rtt.0.saturating_add(later));
-                self.since = time;
+                let before = self.responder_rtt.get().unwrap_or_default();
+                self.responder_rtt = Duration::new(before + time.saturating_sub(self.since()));
+                self.enter(Stage::SynAck, time);
             }
             (false, true) if self.stage == Stage::SynAck && from_initiator && !segment.has(Segment::RST) => {
-                self.initiator_rtt = Duration(time.saturating_sub(self.since));
+                self.initiator_rtt = Duration::new(time.saturating_sub(self.since()));
                 self.stage = Stage::Open;
                 self.handshake = Handshake::Complete;
             }
