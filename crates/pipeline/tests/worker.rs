@@ -147,7 +147,7 @@ fn run(story: Story) -> Outcome {
                 aborted.store(true, Ordering::Relaxed);
             });
         }
-        failed = worker::run(&mut queue, &mut matcher, &mut output, &control).is_err();
+        failed = worker::run(&mut queue, &mut matcher, None, &mut output, &control).is_err();
         drop(output);
         for (received, thread) in received.iter_mut().zip(threads) {
             *received = thread.join().expect("a sink's assertions hold");
