@@ -16,7 +16,7 @@ pub struct Anomalies {
     pub retransmitted: u16,
     /// Segments that came late: within the handshake's round trip (or 3 ms) after one that lies behind them.
     pub out_of_order: u16,
-    /// Segments all of which the other side had acknowledged already.
+    /// Segments all of whose payload the other side had acknowledged already.
     pub duplicate: u16,
     /// Segments that announce a window of zero.
     pub zero_window: u16,
@@ -131,6 +131,8 @@ pub(super) struct Tcp {
     handshake: Handshake,
     /// See [`known`].
     known: u8,
+    /// How often each side has acknowledged the same again, in a row: two or more ask for what is missing (RFC 5681).
+    repeats: [u8; 2],
 }
 
 impl Tcp {
@@ -265,7 +267,13 @@ impl Tcp {
         let first = !self.knows(side, known::NEXT);
         let other_acks = self.knows(side.other(), known::ACKNOWLEDGED);
         let other_acknowledged = self.senders[side.other() as usize].acknowledged;
+        let asked_for = self.repeats[side.other() as usize] >= 2 && segment.seq == other_acknowledged;
+        let control = segment.flags & (Segment::SYN | Segment::FIN);
         if segment.has(Segment::ACK) {
+            let repeats = &mut self.repeats[side as usize];
+            let again = !first_ack && segment.ack == self.senders[side as usize].acknowledged;
+            let only_that = payload == 0 && control == 0 && !segment.has(Segment::RST);
+            *repeats = if again && only_that { repeats.saturating_add(1) } else { 0 };
             self.learn(side, known::ACKNOWLEDGED);
             let sender = &mut self.senders[side as usize];
             if first_ack || is_after(segment.ack, sender.acknowledged) {
@@ -277,7 +285,6 @@ impl Tcp {
         }
         self.learn(side, known::NEXT);
         let sender = &mut self.senders[side as usize];
-        let control = segment.flags & (Segment::SYN | Segment::FIN);
         if segment.window == 0 && control == 0 {
             sender.anomalies.zero_window += 1;
         }
@@ -296,9 +303,9 @@ impl Tcp {
                 return; // keeps the connection alive
             }
             let waited = u64::from(microseconds.wrapping_sub(sender.advanced)) * 1000;
-            if other_acks && !is_after(end, other_acknowledged) {
+            if payload > 0 && other_acks && !is_after(end, other_acknowledged) {
                 sender.anomalies.duplicate += 1;
-            } else if waited < late && end != sender.next {
+            } else if waited < late && end != sender.next && !asked_for {
                 sender.anomalies.out_of_order += 1;
             } else {
                 sender.anomalies.retransmitted += 1;

@@ -242,12 +242,12 @@ options! {
 
         /// The same of a TCP connection whose SYN was not answered [default: 30s]
         #[arg(long, value_name = "TIME")]
-        #[serde(rename = "tcp_opening")]
+        #[serde(rename = "tcp-opening")]
         flow_tcp_opening: Option<Ranged<Millis, 1_000, 86_400_000>>,
 
         /// The same of a TCP connection after both FINs or a RST, for what is still under way [default: 5s]
         #[arg(long, value_name = "TIME")]
-        #[serde(rename = "tcp_closing")]
+        #[serde(rename = "tcp-closing")]
         flow_tcp_closing: Option<Ranged<Millis, 100, 86_400_000>>,
 
         /// The same of UDP [default: 60s]
