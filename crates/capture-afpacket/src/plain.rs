@@ -115,7 +115,7 @@ pub fn open_plain(options: &PlainOptions) -> Result<Vec<PlainQueue>, CaptureErro
         return Err(bad(
             "queues",
             options.queues,
-            "1: a socket without a ring is a baseline; afpacket shares an interface",
+            "a socket without a ring is a baseline and has one; afpacket shares an interface",
         ));
     }
     if !(1..=262_144).contains(&options.snaplen) {

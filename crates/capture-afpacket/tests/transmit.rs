@@ -77,6 +77,53 @@ fn what_the_interface_does_not_take_is_refused_and_holds_up_nothing() {
 }
 
 #[test]
+fn frames_that_the_other_end_does_not_take_are_refused_and_hold_up_nothing_for_good() {
+    let lab = Lab::plain();
+    lab.b.ip("link set b0 mtu 1000");
+    let queue = single(lab.open(|_| {}));
+    // Those of 1400 octets the peer drops whenever they are tried.
+    let frames: Vec<_> = (0..500)
+        .map(|n| numbered(&FrameShape { length: if n % 5 == 3 { 1400 } else { 60 }, ..FrameShape::default() }, n))
+        .collect();
+    let options = TxOptions { slots: 64, ..TxOptions::new("a0") };
+    let by_ring = lab.a.enter(|| all_by(Tx::open(&options).unwrap(), &frames, 1514));
+    let by_copy = lab.a.enter(|| all_by(CopyTx::open(&options).unwrap(), &frames, 1514));
+    assert_eq!([by_ring, by_copy], [TxStats { filled: 500, sent: 400, refused: 100, in_flight: 0 }; 2]);
+    let taken: Vec<u64> = (0..500).filter(|n| n % 5 != 3).collect();
+    assert_eq!(finish(queue).numbers(), [&taken[..], &taken[..]].concat());
+}
+
+#[test]
+fn what_waits_for_the_link_can_be_taken_back() {
+    let lab = Lab::plain();
+    let queue = single(lab.open(|_| {}));
+    let options = TxOptions::new("a0");
+    lab.a.enter(|| is_taken_back(&lab, Tx::open(&options).unwrap(), 7));
+    lab.a.enter(|| is_taken_back(&lab, CopyTx::open(&options).unwrap(), 9));
+    assert_eq!(finish(queue).numbers(), [8, 10]);
+}
+
+fn is_taken_back(lab: &Lab, mut tx: impl TxQueue, number: u64) {
+    let write = |number: u64| {
+        let frame = numbered(&FrameShape::default(), number);
+        move |slot: &mut [u8]| {
+            slot[..60].copy_from_slice(&frame);
+            60
+        }
+    };
+    lab.a.ip("link set a0 down");
+    assert_eq!(tx.fill(3, write(number)).expect("there is room"), 3);
+    tx.flush().expect("a link that is down is no error");
+    tx.take_back();
+    assert_eq!(tx.stats(), TxStats { filled: 3, sent: 0, refused: 3, in_flight: 0 });
+    lab.a.ip("link set a0 up");
+    common::wait_for_carrier(&lab.a, "a0");
+    assert_eq!(tx.fill(1, write(number + 1)).expect("there is room"), 1);
+    assert!(tx.drain(Duration::from_secs(2)).expect("the queue goes on"));
+    assert_eq!(tx.stats(), TxStats { filled: 4, sent: 1, refused: 3, in_flight: 0 });
+}
+
+#[test]
 fn a_link_that_is_down_for_a_while_holds_the_frames() {
     let lab = Lab::plain();
     let queue = single(lab.open(|_| {}));

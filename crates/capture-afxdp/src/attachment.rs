@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use capture::{CaptureDirection, CaptureError};
 use netdev::{Device, Promiscuous};
@@ -27,10 +28,16 @@ pub(crate) struct Plan {
     current: Mutex<Weak<Attachment>>,
 }
 
+/// How often the kernel is asked whether the program is still on the interface, for all queues together. It takes the lock of all network
+/// configuration (RTNL) for the answer, which others hold for as long as it takes them, and the asking thread waits.
+const ASK: Duration = Duration::from_secs(1);
+
 /// The program on one life of the interface.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     link: OwnedFd,
+    /// When the kernel was last asked, and what it said.
+    answer: Mutex<(Instant, bool)>,
     map: OwnedFd,
     interface: i32,
     pub(crate) hook: Hook,
@@ -47,7 +54,7 @@ impl Plan {
     /// The program on `device`: that which is there, or a new one.
     pub(crate) fn attach(&self, device: &Device) -> Result<Arc<Attachment>, CaptureError> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(attachment) = current.upgrade().filter(|a| a.interface == device.index && a.is_there()) {
+        if let Some(attachment) = current.upgrade().filter(|a| a.interface == device.index && a.ask()) {
             return Ok(attachment);
         }
         let attachment = Arc::new(Attachment::new(&self.options, self.places, device)?);
@@ -72,7 +79,16 @@ impl Attachment {
                 Ok(link) => {
                     let promisc = options.direction == CaptureDirection::Promisc;
                     let promiscuous = promisc.then(|| Promiscuous::hold(device)).transpose()?;
-                    return Ok(Self { link, map, interface: device.index, hook, frags, _promiscuous: promiscuous });
+                    let answer = Mutex::new((Instant::now(), true));
+                    return Ok(Self {
+                        link,
+                        answer,
+                        map,
+                        interface: device.index,
+                        hook,
+                        frags,
+                        _promiscuous: promiscuous,
+                    });
                 }
                 Err(error) => {
                     if let Some(taken) = taken_by_another(name, device, &error) {
@@ -98,8 +114,23 @@ impl Attachment {
         })
     }
 
-    /// Whether the program is still on the interface: not if that was deleted, or somebody detached the link.
-    pub(crate) fn is_there(&self) -> bool {
+    /// Whether the program is still on the interface, as of the last second: not if that was deleted, or somebody detached the link.
+    pub(crate) fn is_there(&self, now: Instant) -> bool {
+        // Another queue's thread waits for the answer.
+        let Ok(mut answer) = self.answer.try_lock() else { return true };
+        if now.saturating_duration_since(answer.0) >= ASK {
+            *answer = (now, self.ask());
+        }
+        answer.1
+    }
+
+    /// As somebody else may do it.
+    #[cfg(test)]
+    pub(crate) fn take_off(&self) {
+        bpf::detach(self.link.as_fd()).expect("it is on the interface");
+    }
+
+    fn ask(&self) -> bool {
         // What cannot be asked is taken for unchanged.
         bpf::linked_to(self.link.as_fd()).map_or(true, |interface| interface == Some(self.interface))
     }

@@ -44,6 +44,8 @@ pub struct Queue {
     gather: Gather,
     /// When to look at the interface.
     next_look: Instant,
+    /// Frames received when it was last looked at.
+    looked_at: u64,
     /// The interface is not there, or not with our program.
     gone: bool,
     /// Why the interface could not be opened again, as last told.
@@ -99,6 +101,7 @@ impl Queue {
             follow,
             gather,
             next_look: now,
+            looked_at: 0,
             gone: false,
             obstacle: None,
             stopped: false,

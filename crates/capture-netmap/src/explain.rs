@@ -29,7 +29,7 @@ pub(crate) fn no_device(error: io::Error) -> CaptureError {
     }
 }
 
-/// The module did not register `port`, for `direction` ("receive" or "send").
+/// The module did not register `port`.
 pub(crate) fn refused(kernel: &dyn Kernel, port: &Port, error: io::Error) -> CaptureError {
     let name = &port.name;
     let of_interface = port.interface().is_some();

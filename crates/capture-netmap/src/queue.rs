@@ -162,7 +162,7 @@ impl Queue {
     #[inline]
     fn take_back(&mut self) {
         if self.walk.on_loan() {
-            self.counters.received += self.walk.unseen(&self.ring);
+            self.counters.received += self.walk.settle(&self.ring) + self.walk.unseen(&self.ring);
             if self.constants.forward {
                 self.walk.forward(&self.ring);
             }

@@ -55,7 +55,8 @@ impl TxOptions {
 /// One transmit ring.
 ///
 /// `sent` counts the frames whose slots the module has given back: a NIC has sent them, a VALE switch has dealt them, or dropped them for
-/// want of room at the other port, the other end of a pipe has taken them. Nothing is ever `refused`.
+/// want of room at the other port, the other end of a pipe has taken them. `refused` are those that a reset of the ring
+/// threw away.
 pub struct Tx {
     ring: Ring<Box<Memory>>,
     kernel: Box<dyn Kernel>,

@@ -10,8 +10,11 @@ use crate::sys::ring::{Ring, Slot};
 pub(crate) struct Walk {
     /// Our first slot, as published.
     pub(crate) head: u32,
+    /// Whoever takes frames out of single slots moves it by one each, up to the number of slots: [`settle`](Self::settle) knows.
     pub(crate) cursor: u32,
     pub(crate) end: u32,
+    /// Up to where frames were counted.
+    counted: u32,
     /// In the middle of a frame that can never be whole: its other slots are passed over.
     skipping: bool,
 }
@@ -36,7 +39,7 @@ pub(crate) enum Step<'a> {
 
 impl Walk {
     pub(crate) fn new(head: u32) -> Self {
-        Self { head, cursor: head, end: head, skipping: false }
+        Self { head, cursor: head, end: head, counted: head, skipping: false }
     }
 
     /// Takes whole frames up to `tail` on loan, both slots of the ring; of more than half a ring the first half, so that the module has
@@ -60,7 +63,7 @@ impl Walk {
                 damaged = 1;
             }
         }
-        (self.cursor, self.end) = (self.head, end);
+        (self.cursor, self.end, self.counted) = (self.head, end, self.head);
         (self.head != end, damaged)
     }
 
@@ -138,6 +141,22 @@ impl Walk {
         Step::Damaged
     }
 
+    /// Frames that were taken since the last time, each out of a slot of its own. Puts a cursor behind the last slot of the ring at the first.
+    #[inline]
+    pub(crate) fn settle(&mut self, ring: &Ring) -> u64 {
+        if self.cursor >= ring.slots() {
+            self.cursor = 0;
+        }
+        let taken = ring.distance(self.counted, self.cursor);
+        self.counted();
+        taken.into()
+    }
+
+    /// All up to the cursor is counted.
+    pub(crate) fn counted(&mut self) {
+        self.counted = self.cursor;
+    }
+
     /// Frames on loan that nobody looked at.
     pub(crate) fn unseen(&self, ring: &Ring) -> u64 {
         let (mut at, mut frames) = (self.cursor, 0);
@@ -163,7 +182,7 @@ impl Walk {
 
     /// Nothing is on loan, and nothing of it was given back.
     pub(crate) fn cancel(&mut self) {
-        (self.cursor, self.end) = (self.head, self.head);
+        (self.cursor, self.end, self.counted) = (self.head, self.head, self.head);
     }
 
     /// Whether something is on loan.
@@ -173,7 +192,7 @@ impl Walk {
 
     /// Gives back what is on loan.
     pub(crate) fn take_back(&mut self) {
-        (self.head, self.cursor) = (self.end, self.end);
+        (self.head, self.cursor, self.counted) = (self.end, self.end, self.end);
     }
 }
 

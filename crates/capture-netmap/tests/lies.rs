@@ -202,7 +202,7 @@ fn act(module: &Module, queue: &mut Queue, held: &mut Vec<capture_netmap::Held>,
                         held.extend(frames.hold());
                     }
                 }
-                // A leaked iterator tells the queue nothing.
+                // The cursor stays where it was.
                 if random.one_in(5) {
                     std::mem::forget(frames);
                 } else {

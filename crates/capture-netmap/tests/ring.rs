@@ -226,6 +226,54 @@ fn joined_and_cut_frames_and_holding() {
     assert!(frames.next().is_none() && frames.hold().is_none());
 }
 
+/// At every place of the ring, since the cursor is moved by others at its end.
+#[test]
+fn an_iterator_goes_on_where_a_leaked_one_stopped() {
+    for before in 0..16 {
+        let module = Module::new();
+        let mut options = small("vale0:1", 16);
+        options.extra_bufs = 2;
+        let mut queue = queue(&module, &options);
+        (0..before).for_each(|n| assert!(module.deliver("vale0:1", &content(60, n))));
+        assert_eq!(take(&mut queue).len(), usize::from(before));
+        for n in 0..6 {
+            module.deliver("vale0:1", &content(61 + usize::from(n), n));
+        }
+        let mut batch = queue.next_batch().unwrap().expect("there are frames");
+        let mut frames = batch.frames();
+        let mut seen: Vec<usize> = frames.by_ref().take(3).map(|frame| frame.data.len()).collect();
+        let held = frames.hold().expect("there are spare buffers");
+        std::mem::forget(frames);
+        assert_eq!(held.len(), 63);
+        let mut frames = batch.frames();
+        assert!(frames.hold().is_none(), "held already, or another iterator's");
+        seen.extend(frames.by_ref().take(2).map(|frame| frame.wire_len as usize));
+        std::mem::forget(frames);
+        assert_eq!(seen, [61, 62, 63, 64, 65]);
+        drop(batch);
+        assert_eq!(queue.stats().unwrap().received, u64::from(before) + 6, "one was not looked at");
+    }
+}
+
+#[test]
+fn of_a_damaged_frame_nothing_can_be_held() {
+    let module = Module::new();
+    let mut options = Options::new("vale0:1");
+    options.extra_bufs = 2;
+    let mut queue = queue(&module, &options);
+    module.deliver("vale0:1", &content(60, 0));
+    module.deliver_in_pieces("vale0:1", 0, &content(150, 1), 100);
+    // As a module that lies has it: at the next sync.
+    module.meddle("vale0:1", |ring| ring.set_slot(1, Slot { buffer: 0, ..ring.slot(1) }));
+    let mut batch = queue.next_batch().unwrap().expect("there are frames");
+    let mut frames = batch.frames();
+    assert_eq!(frames.next().map(|frame| frame.wire_len), Some(60));
+    assert!(frames.next().is_none() && frames.hold().is_none());
+    drop(batch);
+    let stats = queue.stats().unwrap();
+    assert_eq!((stats.received, stats.damaged), (2, 1));
+}
+
 #[test]
 fn forwarded_frames_go_to_the_host() {
     let module = Module::new();

@@ -1,10 +1,11 @@
 //! The compiler of BPF expressions: whichever libpcap is found at run time.
 
+use std::env;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use capture::{CaptureError, FilterError, FilterProgram, LinkType};
 
@@ -67,12 +68,19 @@ impl fmt::Display for Near<'_> {
 }
 
 impl Libpcap {
-    /// Loads this library, or else the first that is found by its usual names.
+    /// Loads this library (see [`Self::meant`]), or else the first that is found by its usual names.
     ///
     /// # Errors
     /// [`CaptureError::Unsupported`], which names the package to install.
     pub fn load(path: Option<&Path>) -> Result<Self, CaptureError> {
-        if let Some(path) = path {
+        static TOLD: Once = Once::new();
+        if let Some(named) = path {
+            let path = &*Self::meant(named);
+            if path != named {
+                TOLD.call_once(|| {
+                    tracing::info!("libpcap: {} is here, and is taken: {}", named.display(), path.display());
+                });
+            }
             let api = Api::load(path).map_err(|error| {
                 CaptureError::Unsupported(format!(
                     "{} cannot be used as libpcap: {}",
@@ -93,6 +101,15 @@ impl Libpcap {
             "filters need libpcap, which is not there{}; Debian and Ubuntu: sudo apt-get install libpcap0.8; Fedora: sudo dnf install libpcap",
             last.map(|error| format!(" ({})", with_cause(&error))).unwrap_or_default()
         )))
+    }
+
+    /// The file that a user means by `path`. A name without a slash is that of a file of the working folder, if there is one; else it stays a
+    /// name, which the loader looks for in the folders of the system (ld.so(8)), and nowhere else.
+    #[must_use]
+    pub fn meant(path: &Path) -> PathBuf {
+        let name = !path.as_os_str().as_encoded_bytes().contains(&b'/');
+        let here = || Some(env::current_dir().ok()?.join(path)).filter(|here| here.is_file());
+        name.then(here).flatten().unwrap_or_else(|| path.to_owned())
     }
 
     /// The library, and the path or name by which it was loaded.
@@ -158,7 +175,7 @@ impl Libpcap {
                     action: "compiling a filter for a live interface",
                     capability: "CAP_NET_RAW",
                     setcap: "cap_net_raw",
-                    program: std::env::current_exe().map_or_else(|_| "ringtap".to_owned(), |p| p.display().to_string()),
+                    program: env::current_exe().map_or_else(|_| "ringtap".to_owned(), |p| p.display().to_string()),
                 }));
             }
             Err(error) => return Err(system(format!("compiling a filter for {interface}"), &error.message).into()),

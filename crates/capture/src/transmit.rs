@@ -35,7 +35,8 @@ pub trait TxQueue {
     /// Hands over to the kernel what was filled.
     ///
     /// # Errors
-    /// If the queue cannot go on. That the interface has no room now, or is down for a while, is not an error: frames wait or are `refused`.
+    /// If the queue cannot go on. That the interface has no room now, or is down for a while, is not an error: frames wait or are `refused`. A frame that
+    /// would never be taken does not hold up the others for good.
     fn flush(&mut self) -> Result<(), CaptureError>;
 
     /// Sleeps until there is room for a frame, at most `timeout`. Says whether there is.
@@ -49,6 +50,10 @@ pub trait TxQueue {
     /// # Errors
     /// If the queue cannot go on.
     fn drain(&mut self, timeout: Duration) -> Result<bool, CaptureError>;
+
+    /// Takes back the frames that the mechanism has not begun to send, if it lets them be told: they are `refused` from now on. For the
+    /// end, when nobody waits for them any longer.
+    fn take_back(&mut self) {}
 
     /// What became of the frames.
     fn stats(&mut self) -> TxStats;

@@ -34,6 +34,19 @@ pub enum Sight {
     },
 }
 
+/// Whether frames can leave by an interface now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// The interface is gone.
+    Deleted,
+    /// It is not set up by the administrator.
+    Down,
+    /// It is set up, and there is no other end.
+    Missing,
+    /// They can.
+    Present,
+}
+
 impl Device {
     /// The interface `name` of the calling thread's namespace.
     ///
@@ -65,15 +78,48 @@ impl Device {
     /// # Errors
     /// What the kernel says, except that it is gone.
     pub fn look(&self, socket: BorrowedFd<'_>) -> io::Result<Sight> {
+        let ask = |name: &str| Ok((control::flags_of(socket, name)?, control::mtu_of(socket, name)?));
+        let seen = self.ask(socket, ask)?;
+        Ok(seen.map_or(Sight::Deleted, |(name, (flags, mtu))| Sight::Present {
+            name,
+            up: flags & libc::IFF_UP != 0,
+            mtu,
+        }))
+    }
+
+    /// Whether frames can leave by it, in the namespace of `socket`, any socket.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub fn carrier(&self, socket: BorrowedFd<'_>) -> io::Result<Carrier> {
+        let ask = |name: &str| {
+            // Not every driver can tell.
+            let link = control::has_link(socket, name).unwrap_or(true);
+            Ok((link, control::flags_of(socket, name)?))
+        };
+        Ok(match self.ask(socket, ask)?.map(|(_, answer)| answer) {
+            None => Carrier::Deleted,
+            Some((_, flags)) if flags & libc::IFF_UP == 0 => Carrier::Down,
+            Some((link, flags)) if !link || flags & libc::IFF_RUNNING == 0 => Carrier::Missing,
+            Some(_) => Carrier::Present,
+        })
+    }
+
+    /// Asks a question about it by the name that it has now; `None` if it is gone.
+    fn ask<T>(
+        &self,
+        socket: BorrowedFd<'_>,
+        question: impl Fn(&str) -> io::Result<T>,
+    ) -> io::Result<Option<(String, T)>> {
         let gone = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::ENODEV | libc::ENXIO));
         loop {
             let name = match control::name_of(socket, self.index) {
                 Ok(name) => name,
-                Err(e) if gone(&e) => return Ok(Sight::Deleted),
+                Err(e) if gone(&e) => return Ok(None),
                 Err(e) => return Err(e),
             };
-            match control::flags_of(socket, &name).and_then(|flags| Ok((flags, control::mtu_of(socket, &name)?))) {
-                Ok((flags, mtu)) => return Ok(Sight::Present { name, up: flags & libc::IFF_UP != 0, mtu }),
+            match question(&name) {
+                Ok(answer) => return Ok(Some((name, answer))),
                 // Renamed since the first question, or deleted: the name of that index says which.
                 Err(e) if gone(&e) => {}
                 Err(e) => return Err(e),
@@ -82,8 +128,11 @@ impl Device {
     }
 }
 
-/// A socket by which [`Device::look`] asks: of the calling thread's namespace, whatever namespace is asked from later.
-pub(crate) fn control_socket() -> Result<OwnedFd, CaptureError> {
+/// A socket by which [`Device::look`] and [`Device::carrier`] ask: of the calling thread's namespace, whatever namespace is asked from later.
+///
+/// # Errors
+/// [`CaptureError::System`].
+pub fn control_socket() -> Result<OwnedFd, CaptureError> {
     control::open().map_err(|e| CaptureError::system("opening a socket", e))
 }
 

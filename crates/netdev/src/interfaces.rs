@@ -95,6 +95,18 @@ pub fn carrier_changes(name: &str) -> Result<Option<u32>, CaptureError> {
     changes.map_err(|e| CaptureError::system("asking for the carrier of an interface", e))
 }
 
+/// Frames that an interface was to send and has dropped itself, such as a veth those that its peer does not take (/proc/net/dev).
+#[must_use]
+pub fn tx_dropped(name: &str) -> Option<u64> {
+    tx_dropped_of(&fs::read_to_string("/proc/thread-self/net/dev").ok()?, name)
+}
+
+/// Of a line `name:` with eight numbers of receiving, and sent octets, frames, errors, drops.
+fn tx_dropped_of(dev: &str, name: &str) -> Option<u64> {
+    let line = dev.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_ascii_whitespace().nth(11)?.parse().ok()
+}
+
 /// The number of queues to open if the user names none: one for each receive queue, at most one for each core.
 ///
 /// # Errors
@@ -176,6 +188,7 @@ fn ipv6_defaults(route: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Carrier;
 
     #[test]
     fn routes_are_read() {
@@ -190,6 +203,14 @@ mod tests {
         );
         assert_eq!(ipv6_defaults(&v6).collect::<Vec<_>>(), ["eth2"]);
         assert_eq!(ipv6_defaults("nonsense").count(), 0);
+    }
+
+    #[test]
+    fn drops_of_sending_are_read() {
+        let dev = "Inter-|   Receive                                                |  Transmit\n \
+                   face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n\
+                   eth10: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n  eth1: 1 2 3 4 5 6 7 8 9 10 11 77 13 14 15 16\n";
+        assert_eq!((tx_dropped_of(dev, "eth1"), tx_dropped_of(dev, "eth")), (Some(77), None));
     }
 
     #[test]
@@ -215,6 +236,18 @@ mod tests {
             assert!(command.status().unwrap().success(), "ip {line}");
         };
         ip("link add va up type veth peer name vb");
+        ip("link set vb up");
+        let carrier = |name: &str| {
+            namespace
+                .enter(|| {
+                    let socket = control_socket().unwrap();
+                    Device::find(name).unwrap().carrier(socket.as_fd()).unwrap()
+                })
+                .unwrap()
+        };
+        assert_eq!((carrier("va"), carrier("vb")), (Carrier::Present, Carrier::Present));
+        ip("link set vb down");
+        assert_eq!((carrier("va"), carrier("vb")), (Carrier::Missing, Carrier::Down));
         ip("link set vb up");
         let changes = || namespace.enter(|| carrier_changes("va")).unwrap().unwrap().unwrap();
         let before = changes();

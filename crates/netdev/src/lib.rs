@@ -18,7 +18,7 @@ mod sys;
 mod watch;
 mod xdp;
 
-pub use device::{Device, Sight, link_type_of, longest_frame};
+pub use device::{Carrier, Device, Sight, control_socket, link_type_of, longest_frame};
 pub use follow::Follow;
 pub use gather::{Gather, doze};
 pub use loss::NicLoss;

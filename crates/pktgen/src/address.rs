@@ -150,6 +150,41 @@ fn mac(text: &str) -> Option<[u8; 6]> {
     parts.next().is_none().then_some(octets)
 }
 
+/// A number without its decimal unit: `k`, `M`, `G`; and how much that is.
+fn scaled(text: &str) -> (&str, u64) {
+    let units = [("k", 1_000), ("K", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+    let found = units.into_iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    found.unwrap_or((text, 1))
+}
+
+/// A number of frames: `1000`, `20k`, `1.389M`, to the frame.
+///
+/// # Errors
+/// [`GenError::BadValue`].
+pub fn frames(text: &str) -> Result<u64, GenError> {
+    let wrong = || GenError::BadValue {
+        what: "number of frames",
+        value: text.to_owned(),
+        allowed: "a whole number, as in 1000, 20k or 1.389M",
+    };
+    let (digits, factor) = scaled(text);
+    let (whole, part) = match digits.split_once('.') {
+        Some((whole, part)) if !part.is_empty() && factor > 1 => (whole, part.trim_end_matches('0')),
+        Some(_) => return Err(wrong()),
+        None => (digits, ""),
+    };
+    let number = |digits: &str| match digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        true => digits.parse::<u64>().ok(),
+        false => None,
+    };
+    let sum = || {
+        let step = factor / 10u64.checked_pow(part.len().try_into().ok()?)?;
+        let part = if part.is_empty() { 0 } else { number(part).filter(|_| step > 0)? * step };
+        number(whole)?.checked_mul(factor)?.checked_add(part)
+    };
+    sum().ok_or_else(wrong)
+}
+
 /// Frames a second: `1000`, `20k`, `1.389M`; `0` is as fast as it goes, like pkt-gen's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate(pub Option<f64>);
@@ -161,19 +196,14 @@ impl FromStr for Rate {
         let wrong = || GenError::BadValue {
             what: "rate",
             value: text.to_owned(),
-            allowed: "frames per second, as in 1000, 20k or 1.389M; 0 or max for as fast as it goes",
+            allowed: "frames per second from 0.001 to 1G, as in 1000, 20k or 1.389M; 0 or max for as fast as it goes",
         };
         if text == "max" {
             return Ok(Self(None));
         }
-        let (digits, factor) = match text.as_bytes().last() {
-            Some(b'k' | b'K') => (&text[..text.len() - 1], 1e3),
-            Some(b'M') => (&text[..text.len() - 1], 1e6),
-            Some(b'G') => (&text[..text.len() - 1], 1e9),
-            _ => (text, 1.0),
-        };
+        let (digits, factor) = scaled(text);
         let number: f64 = digits.parse().map_err(|_| wrong())?;
-        let rate = number * factor;
+        let rate = number * factor as f64;
         match rate {
             0.0 => Ok(Self(None)),
             0.001..=1e9 => Ok(Self(Some(rate))),
@@ -222,6 +252,21 @@ mod tests {
             ["", "00:11:22:33:44", "00:11:22:33:44:55:66", "0:0:0:0:0:zz", "00:00:00:00:00:02-00:00:00:00:00:01"]
         {
             assert!(wrong.parse::<MacRange>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_frames_are_exact() {
+        let good = [("0", 0), ("1000", 1000), ("1k", 1000), ("10M", 10_000_000), ("2G", 2_000_000_000), ("1.5K", 1500)];
+        for (text, number) in good {
+            assert_eq!(frames(text).unwrap(), number, "{text}");
+        }
+        assert_eq!(frames("1.389M").unwrap(), 1_389_000);
+        assert_eq!(frames("1.5000k").unwrap(), 1500);
+        assert_eq!(frames(&u64::MAX.to_string()).unwrap(), u64::MAX);
+        for wrong in ["", "k", "-1", "+1", "1.5", "1.", "1.k", "1.0005k", "1e3", "1 k", "1kk", "0x10", "99999999999G"] {
+            let error = frames(wrong).unwrap_err().to_string();
+            assert!(error.contains("20k or 1.389M"), "{wrong}: {error}");
         }
     }
 

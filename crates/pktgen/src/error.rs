@@ -17,14 +17,12 @@ pub enum GenError {
         allowed: &'static str,
     },
     /// The frame would be too short for its headers, or for the stamp.
-    #[error(
-        "frames of {length} octets are too short: {what} takes at least {least} (without the frame check sequence)"
-    )]
+    #[error("frames of {length} octets are too short: {what} at least {least} (without the frame check sequence)")]
     TooShort {
         /// Octets asked for.
         length: usize,
-        /// What has to go in.
-        what: String,
+        /// What has to go in, with its verb.
+        what: &'static str,
         /// Octets that it takes.
         least: usize,
     },

@@ -21,9 +21,9 @@ mod stamp;
 mod template;
 mod track;
 
-pub use address::{Endpoints, MacRange, Rate, ip_range_of};
+pub use address::{Endpoints, MacRange, Rate, frames, ip_range_of};
 pub use error::GenError;
-pub use generate::{Limits, Report, generate, send_end};
+pub use generate::{Limits, Report, Signals, attempt, generate, send_end};
 pub use latency::{Latencies, Latency, Quantiles};
 pub use measure::{Received, Work, highest_without_loss, read, receive, receive_until, thread_time};
 pub use mix::Mix;

@@ -17,6 +17,12 @@ enum Piece {
 
 /// TCP connections with handshake, data and end over IPv4, IPv6 and in a VLAN, DNS questions with answers, echo requests with replies,
 /// ARP. One round is a script of 42 frames, between the next addresses and ports of the ranges each time.
+///
+/// Questions and answers leave by one interface and go to one receiver, so that all have the destination's MAC address, and the answers a
+/// [source of their own](Mix::answering_mac): a switch on the way must not learn that the receiver is at the sender's port.
+///
+/// A stamp stands in the payload. Frames without one (TCP segments without data, ARP) have it behind the packet, where whatever builds frames
+/// anew, such as a router, leaves it out: there they are found no more.
 #[derive(Clone, Debug)]
 pub struct Mix {
     script: Vec<Piece>,
@@ -24,6 +30,7 @@ pub struct Mix {
     next: usize,
     round: u64,
     longest: usize,
+    longest_untagged: usize,
 }
 
 const FIN: u8 = 1;
@@ -91,12 +98,37 @@ impl Mix {
                 add(Kind::Echo { reply, number: 1 }, v6, None, vec![b'p'; 56], reply, 0)?;
             }
         }
-        let length = |piece: &Piece| match piece {
-            Piece::Packet { template, .. } => template.length().max(template.stamped_length()) + Stamp::LENGTH,
-            Piece::Arp { .. } => ARP_FRAME,
+        let trailer = if stamped { Stamp::LENGTH } else { 0 };
+        // Octets, and those of a VLAN tag among them.
+        let lengths = script.iter().map(|piece| match piece {
+            Piece::Packet { template, .. } => {
+                (template.length() + if template.has_trailer() { trailer } else { 0 }, template.tag())
+            }
+            Piece::Arp { .. } => (ARP_FRAME, 0),
+        });
+        let longest = lengths.clone().map(|(length, _)| length).max().unwrap_or(0);
+        let longest_untagged = lengths.map(|(length, tag)| length - tag).max().unwrap_or(0);
+        Ok(Self { script, addresses, next: 0, round: 0, longest, longest_untagged })
+    }
+
+    /// The source of the answers to frames of the source `asking`: unicast, locally administered, and another one.
+    #[must_use]
+    pub const fn answering_mac(asking: [u8; 6]) -> [u8; 6] {
+        const GROUP: u8 = 1;
+        const LOCAL: u8 = 2;
+        const OTHER: u8 = 0x40;
+        let [a, b, c, d, e, f] = asking;
+        [(a & !GROUP | LOCAL) ^ OTHER, b, c, d, e, f]
+    }
+
+    /// Frames of a round whose stamp stands behind the packet.
+    #[must_use]
+    pub fn trailers(&self) -> usize {
+        let behind = |piece: &&Piece| match piece {
+            Piece::Packet { template, .. } => template.has_trailer(),
+            Piece::Arp { .. } => true,
         };
-        let longest = script.iter().map(length).max().unwrap_or(0);
-        Ok(Self { script, addresses, next: 0, round: 0, longest })
+        self.script.iter().filter(behind).count()
     }
 
     /// Frames of a round.
@@ -140,13 +172,17 @@ impl Source for Mix {
     fn longest(&self) -> usize {
         self.longest
     }
+
+    fn longest_untagged(&self) -> usize {
+        self.longest_untagged
+    }
 }
 
-/// The other way.
+/// The other way between the addresses, and the same way on the wire.
 fn turned(values: &Values) -> Values {
     Values {
-        source_mac: values.destination_mac,
-        destination_mac: values.source_mac,
+        source_mac: Mix::answering_mac(values.source_mac),
+        destination_mac: values.destination_mac,
         source: values.destination,
         destination: values.source,
         source_port: values.destination_port,
@@ -158,14 +194,13 @@ fn turned(values: &Values) -> Values {
 /// Who has the destination's address? (RFC 826)
 fn arp(slot: &mut [u8], values: &Values, answer: bool, stamp: Option<Stamp>) -> usize {
     let Some(frame) = slot.get_mut(..ARP_FRAME) else { return 0 };
-    let values = if answer { turned(values) } else { *values };
-    let target = if answer { values.destination_mac } else { [0xff; 6] };
-    frame[..6].copy_from_slice(&target);
+    let (asking, values) = (values.source_mac, if answer { turned(values) } else { *values });
+    frame[..6].copy_from_slice(&values.destination_mac);
     frame[6..12].copy_from_slice(&values.source_mac);
     frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, if answer { 2 } else { 1 }]);
     frame[22..28].copy_from_slice(&values.source_mac);
     frame[28..32].copy_from_slice(&(values.source as u32).to_be_bytes());
-    frame[32..38].copy_from_slice(&if answer { values.destination_mac } else { [0; 6] });
+    frame[32..38].copy_from_slice(&if answer { asking } else { [0; 6] });
     frame[38..42].copy_from_slice(&(values.destination as u32).to_be_bytes());
     frame[42..60].copy_from_slice(&stamp.map_or([0; Stamp::LENGTH], Stamp::to_octets));
     ARP_FRAME
@@ -174,9 +209,58 @@ fn arp(slot: &mut [u8], values: &Values, answer: bool, stamp: Option<Stamp>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::StampKind;
     use crate::source::tests::addresses;
+    use crate::{MacRange, StampKind};
     use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+
+    #[test]
+    fn questions_and_answers_go_to_the_same_receiver_from_two_sources() {
+        for (asking, answering) in
+            [([2, 0, 0, 0, 0, 1], [0x42, 0, 0, 0, 0, 1]), ([0, 1, 2, 3, 4, 5], [0x42, 1, 2, 3, 4, 5])]
+        {
+            let macs = Addresses {
+                source_mac: MacRange::one(asking),
+                destination_mac: MacRange::one([6, 6, 6, 6, 6, 6]),
+                ..addresses()
+            };
+            let mut mix = Mix::new(macs, false).unwrap();
+            let mut slot = [0; 2048];
+            let mut sources = [0, 0];
+            for _ in 0..mix.round() {
+                let length = mix.write(&mut slot, None);
+                assert_eq!(slot[..6], [6; 6]);
+                let source = &slot[6..12];
+                assert!(source == asking || source == answering, "{source:?}");
+                sources[usize::from(source == answering)] += 1;
+                if let Some(NetSlice::Arp(arp)) = SlicedPacket::from_ethernet(&slot[..length]).unwrap().net {
+                    assert_eq!(arp.sender_hw_addr(), source);
+                    assert_eq!(arp.target_hw_addr(), if source == answering { asking } else { [0; 6] });
+                }
+            }
+            assert_eq!(sources, [24, 18]);
+        }
+    }
+
+    #[test]
+    fn the_longest_frames_are_known_to_the_octet() {
+        for stamped in [false, true] {
+            let mut mix = Mix::new(addresses(), stamped).unwrap();
+            let (mut slot, mut longest, mut untagged, mut behind) = ([0; 2048], 0, 0, 0);
+            let stamp = Stamp { kind: StampKind::Data, stream: 2, number: 1, nanos: 9 };
+            for _ in 0..mix.round() {
+                let length = mix.write(&mut slot, stamped.then_some(stamp));
+                let tag = if slot[12..14] == [0x81, 0] { 4 } else { 0 };
+                (longest, untagged) = (longest.max(length), untagged.max(length - tag));
+                let packet = SlicedPacket::from_ethernet(&slot[..length]).unwrap();
+                behind += usize::from(match packet.transport {
+                    None => true,
+                    Some(TransportSlice::Tcp(tcp)) => tcp.payload().is_empty(),
+                    Some(_) => false,
+                });
+            }
+            assert_eq!((mix.longest(), mix.longest_untagged(), mix.trailers()), (longest, untagged, behind));
+        }
+    }
 
     #[test]
     fn every_frame_of_a_stamped_mix_is_found_and_every_conversation_is_whole() {

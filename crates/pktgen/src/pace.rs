@@ -67,6 +67,11 @@ impl Pacing {
         self.at(self.done)
     }
 
+    /// Shifts what is to come: for that long nothing could be sent for a reason that is known.
+    pub(crate) fn pause(&mut self, time: Duration) {
+        self.start += time;
+    }
+
     /// By how much the schedule was shifted, because frames could not leave in time.
     #[must_use]
     pub fn forgiven(&self) -> Duration {

@@ -16,6 +16,7 @@ pub struct Replay {
     /// 2 is twice as fast as captured; `None`: by the generator's rate.
     speed: Option<f64>,
     longest: usize,
+    longest_untagged: usize,
 }
 
 impl Replay {
@@ -29,13 +30,24 @@ impl Replay {
         speed: Option<f64>,
         what: &str,
     ) -> Result<Self, GenError> {
-        let mut replay = Self { octets: Vec::new(), frames: Vec::new(), next: 0, rounds, round: 0, speed, longest: 0 };
+        let mut replay = Self {
+            octets: Vec::new(),
+            frames: Vec::new(),
+            next: 0,
+            rounds,
+            round: 0,
+            speed,
+            longest: 0,
+            longest_untagged: 0,
+        };
         let mut first = None;
         for (frame, time) in frames {
             let first = *first.get_or_insert(time);
             replay.octets.extend_from_slice(frame);
             replay.frames.push((replay.octets.len(), time.saturating_sub(first)));
+            let tag = if matches!(frame.get(12..14), Some([0x81, 0] | [0x88, 0xa8])) { 4 } else { 0 };
             replay.longest = replay.longest.max(frame.len());
+            replay.longest_untagged = replay.longest_untagged.max(frame.len() - tag);
         }
         if replay.frames.is_empty() {
             return Err(GenError::Nothing(what.to_owned()));
@@ -70,6 +82,10 @@ impl Source for Replay {
 
     fn longest(&self) -> usize {
         self.longest
+    }
+
+    fn longest_untagged(&self) -> usize {
+        self.longest_untagged
     }
 
     fn due(&self) -> Option<Duration> {

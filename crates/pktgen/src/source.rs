@@ -15,6 +15,11 @@ pub trait Source {
     /// Octets of the longest frame.
     fn longest(&self) -> usize;
 
+    /// The same, without the VLAN tag of those that have one: an interface takes its MTU and 14 octets, and a tag beside.
+    fn longest_untagged(&self) -> usize {
+        self.longest()
+    }
+
     /// The frame that all are, if they have no stamps.
     fn same(&self) -> Option<&[u8]> {
         None
@@ -104,8 +109,8 @@ impl Uniform {
     ) -> Result<Self, GenError> {
         let least = Self::least(&addresses, kind, vlan, stamped)?;
         if length < least {
-            let what = if stamped { "a stamp" } else { "the headers" };
-            return Err(GenError::TooShort { length, what: what.to_owned(), least });
+            let what = if stamped { "headers and stamp take" } else { "the headers take" };
+            return Err(GenError::TooShort { length, what, least });
         }
         let bare = Template::new(&addresses.shape(kind, vlan, Vec::new()))?;
         let payload: Vec<u8> = (0..length - bare.length()).map(|i| b'a' + (i % 26) as u8).collect();
@@ -166,6 +171,10 @@ impl Source for Uniform {
         self.template.length()
     }
 
+    fn longest_untagged(&self) -> usize {
+        self.template.length() - self.template.tag()
+    }
+
     fn same(&self) -> Option<&[u8]> {
         self.same.as_deref()
     }
@@ -206,6 +215,10 @@ impl Source for Imix {
 
     fn longest(&self) -> usize {
         self.sizes[2].longest()
+    }
+
+    fn longest_untagged(&self) -> usize {
+        self.sizes[2].longest_untagged()
     }
 }
 

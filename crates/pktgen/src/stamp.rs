@@ -10,7 +10,8 @@ pub enum StampKind {
 }
 
 /// Eighteen octets of payload, as many as the shortest Ethernet frame has behind UDP: mark (2), check (1), stream (2), number (5), time (8),
-/// in network byte order. The check is all others by exclusive or: with the mark, one in 16 million of other octets looks like a stamp.
+/// in network byte order. Frames without payload have it behind the packet (`Template::with_trailer`), where routers, and bridges that ask
+/// netfilter, drop it: to them the packet is all there is. The check is all others by exclusive or: with the mark, one in 16 million of other octets looks like a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// What the frame is for.

@@ -228,6 +228,18 @@ impl Template {
         self
     }
 
+    /// Whether a stamp goes behind the packet.
+    #[must_use]
+    pub fn has_trailer(&self) -> bool {
+        self.trailer
+    }
+
+    /// Octets of the VLAN tag; 0 without one.
+    #[must_use]
+    pub fn tag(&self) -> usize {
+        self.network - 14
+    }
+
     /// Octets of the frame, without the frame check sequence and a trailer.
     #[must_use]
     pub fn length(&self) -> usize {

@@ -7,24 +7,30 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use common::*;
 use serde_json::Value;
 use testkit::Tmpfs;
 use testkit::net::NetNs;
 
-/// Runs a measurement and returns its JSON report.
+/// Runs a measurement of all that is asked for, and returns its JSON report and its table.
 fn bench(arguments: &[&str]) -> (Value, String) {
+    let (report, done) = bench_to(0, arguments);
+    (report, done.text())
+}
+
+/// The same for one that ends with this code.
+fn bench_to(code: i32, arguments: &[&str]) -> (Value, Done) {
     let folder = tempfile::tempdir().unwrap();
     let (json, html) = (folder.path().join("report.json"), folder.path().join("report.html"));
     let mut all = vec!["bench"];
     all.extend(arguments);
     all.extend(["--json", json.to_str().unwrap(), "--html", html.to_str().unwrap()]);
-    let done = run(&all).expect(0);
+    let done = run(&all).expect(code);
     let page = fs::read_to_string(html).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("<svg") && page.contains("Linux"), "{page}");
-    (serde_json::from_slice(&fs::read(json).unwrap()).unwrap(), String::from_utf8(done.stdout).unwrap())
+    (serde_json::from_slice(&fs::read(json).unwrap()).unwrap(), done)
 }
 
 #[test]
@@ -76,14 +82,19 @@ fn a_program_that_keeps_half_is_measured_as_exactly_that_and_one_that_fails_is_n
     // Too few octets for the numbers: that is no loss, either.
     let cut = "cut=tcpdump -i {iface} -s 30 -Z root -w {file}";
     let arguments = ["drop-rate", "--rates", "2000", "--time", "1s", "--repeats", "1", "--backend", "packet"];
-    let (report, table) = bench(&[&arguments[..], &["--program", half, "--program", fails, "--program", cut]].concat());
+    let programs = ["--program", half, "--program", fails, "--program", cut];
+    let (report, done) = bench_to(1, &[&arguments[..], &programs].concat());
+    let table = done.text();
     let rows = report["rows"].as_array().unwrap();
     let figures = |row: &Value| ["sent", "received", "missing"].map(|name| row[name].as_u64().unwrap());
     assert_eq!((&rows[1]["contestant"], figures(&rows[1])), (&"half".into(), [2000, 1000, 1000]), "{table}");
     assert_eq!(figures(&rows[0]), [2000, 2000, 0]);
     assert!(rows[2]["error"].as_str().unwrap().contains("ended at the start"), "{table}");
-    assert!(rows[3]["error"].as_str().unwrap().contains("2000 frames came, and none has a number"), "{table}");
+    assert!(rows[3]["error"].as_str().unwrap().contains("2,000 frames came, and none has a number"), "{table}");
     assert!(rows[3]["missing"].is_null(), "{table}");
+    let last = done.stderr.lines().last().unwrap();
+    let named = ["ringtap: not measured: fails at 2000/s: it ended at the start", "; cut at 2000/s: 2,000 frames came"];
+    assert!(named.iter().all(|named| last.contains(named)) && !last.contains("half"), "{last}");
 }
 
 #[test]
@@ -95,6 +106,38 @@ fn a_libpcap_that_is_named_is_the_one_that_is_measured() {
     assert_eq!((&report["rows"][0]["received"], &report["rows"][0]["missing"]), (&2000.into(), &0.into()), "{report}");
     let wrong = [&["bench"], &arguments[..], &["/no/such/libpcap.so"]].concat();
     assert!(run(&wrong).stderr.contains("/no/such/libpcap.so cannot be used as libpcap"));
+}
+
+/// The loader alone would look everywhere but here.
+#[test]
+fn a_libpcap_without_a_slash_is_the_one_of_this_folder_or_else_the_loaders() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = std::env::var("RINGTAP_OTHER_LIBPCAP").expect("scripts/test fetches another libpcap and names it");
+    fs::copy(other, folder.path().join("mine.so")).unwrap();
+    let here = folder.path().canonicalize().unwrap().join("mine.so");
+    let measure = |libpcap: &str| {
+        let mut command = ringtap();
+        command.args([
+            "bench",
+            "drop-rate",
+            "--rates",
+            "1000",
+            "--time",
+            "300ms",
+            "--repeats",
+            "1",
+            "--backend",
+            "pcap",
+        ]);
+        command.args(["--json", "-", "--libpcap", libpcap]).current_dir(folder.path()).stdin(Stdio::null());
+        start_command(None, command).finish()
+    };
+    let done = measure("mine.so").expect(0).says(&[&format!("mine.so is here, and is taken: {}", here.display())]);
+    let options = done.json()["rows"][0]["options"].to_string();
+    assert!(options.contains(here.to_str().unwrap()), "{options}");
+    let options = measure("libpcap.so.0.8").expect(0).json()["rows"][0]["options"].to_string();
+    assert!(options.contains("\\\"libpcap.so.0.8\\\""), "{options}");
+    measure("no-such.so").expect(2).says(&["no-such.so cannot be used as libpcap"]);
 }
 
 #[test]
@@ -132,24 +175,13 @@ fn who_ends_early_was_not_fast() {
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
     command.args(["bench", "elapsed", "--packets", "1000", "--repeats", "1", "--backend", "packet", "--program"]);
     command.args(["tcpdump", "--json", json.to_str().unwrap()]).stdin(Stdio::null()).env("PATH", path);
-    start_command(None, command).finish().expect(0);
+    start_command(None, command)
+        .finish()
+        .expect(1)
+        .says(&["not measured: tcpdump with 1,000 frames: it ended after 10"]);
     let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
     let row = &report["rows"][1];
     assert_eq!((&row["seconds"], &row["error"]), (&Value::Null, &"it ended after 10 frames of 1000".into()), "{row}");
-}
-
-#[test]
-fn two_ends_find_each_other() {
-    let lan = Lan::silent();
-    let receiver = start(Some(&lan.sensor), &["bench", "expect", "-i", "tap0", "--streams", "2", "--summary", "json"]);
-    receiver.wait_for("receiving on tap0");
-    let sender = ["gen", "-i", "far0", "--stream", "7", "-p", "2", "-n", "5001", "-R", "20k"];
-    start(Some(&lan.station), &sender).finish().expect(0).says(&[]);
-    let done = receiver.finish().expect(0);
-    let found: Value = serde_json::from_slice(&done.stdout).unwrap();
-    let figures = ["sent", "received", "missing", "doubled", "reordered", "other_frames", "dropped_said"]
-        .map(|name| found[name].as_u64());
-    assert_eq!(figures, [Some(5001), Some(5001), Some(0), Some(0), Some(0), Some(0), Some(0)], "{found}");
 }
 
 /// Processes that were started with this in their environment, as children inherit it.
@@ -239,6 +271,33 @@ fn a_measurement_that_is_killed_leaves_no_program_and_no_namespace() {
 }
 
 #[test]
+fn what_a_killed_measurement_left_is_removed_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("report.json");
+    let arguments = ["drop-rate", "--rates", "1000", "--time", "500ms", "--backend", "packet", "--json"];
+    let more = [json.to_str().unwrap(), "--program", "tcpdump", "--repeats"];
+    let names = || -> BTreeSet<String> {
+        let entries = fs::read_dir(folder.path()).unwrap().flatten();
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    };
+    let running = start_marked("left", folder.path(), &[&arguments[..], &more, &["50"]].concat());
+    let own = [format!("ringtap-bench-{}-", running.id()), format!(".ringtap-bench-{}-", running.id())];
+    running
+        .wait_until("its temporary files", || own.iter().all(|own| names().iter().any(|name| name.starts_with(own))));
+    // Of a process that is there, and of nobody.
+    let others = ["ringtap-bench-1-abc", "ringtap-bench-notes"].map(str::to_owned);
+    others.iter().for_each(|name| fs::write(folder.path().join(name), "x").unwrap());
+    running.signal("KILL");
+    assert_eq!(running.finish().code, None);
+    let left = names();
+    assert!(own.iter().all(|own| left.iter().any(|name| name.starts_with(own))), "{left:?}");
+    let again = start_marked("again", folder.path(), &[&arguments[..], &more, &["1"]].concat());
+    again.finish().expect(0).says(&["which a measurement that was killed has left"]);
+    let now = names();
+    assert_eq!(now, others.into_iter().chain(["report.json".to_owned()]).collect(), "{left:?}");
+}
+
+#[test]
 fn a_run_that_failed_takes_no_other_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("sometimes");
@@ -285,13 +344,57 @@ fn a_link_that_goes_down_is_no_loss_of_the_rate() {
     assert!(done.text().contains("1 of 2 runs failed, the first: the link of v"), "{}", done.text());
 }
 
+/// All that was asked for is there or named; that most of it was lost is a result.
+#[test]
+fn the_exit_code_says_whether_all_was_measured_and_not_what_was_lost() {
+    let arguments = ["bench", "drop-rate", "--rates", "1000", "--time", "300ms", "--repeats", "1", "--program"];
+    let none = "none=tcpdump -i {iface} -s 96 -Z root -w {file} udp[0:2]=1";
+    let done = run(&[&arguments[..], &[none, "--backend", "packet"]].concat()).expect(0);
+    assert!(done.text().contains("none") && done.text().contains("100"), "{}", done.text());
+    let absent = "absent=no-such-program {iface} {file}";
+    let done = run(&[&arguments[..], &[absent, "--backend", "packet"]].concat()).expect(1);
+    done.says(&["ringtap: not measured: absent: no-such-program is not installed"]);
+}
+
+#[test]
+fn json_goes_to_standard_output_alone_and_little_does_not_look_like_nothing() {
+    let arguments = ["bench", "drop-rate", "--rates", "0.8", "--time", "3s", "--repeats", "1", "--backend", "packet"];
+    let done = run(&[&arguments[..], &["--json", "-"]].concat()).expect(0);
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let row = &report["rows"][0];
+    assert_eq!((&row["sent"], &row["missing"]), (&2.into(), &0.into()), "{row}");
+    let rate = row["rate"].as_f64().unwrap();
+    assert!(rate > 0.0 && rate < 1.0, "{row}");
+    let table = done.stderr.lines().find(|line| line.starts_with("packet  ")).unwrap();
+    let shown: f64 = table.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!((shown - rate).abs() < 0.001, "{table}: {rate}");
+    assert!(done.stderr.contains("packet at 0.8/s: sent 2") || done.stderr.contains("packet at 0."), "{}", done.stderr);
+    run(&["bench", "drop-rate", "--json", "-", "--html", "-"]).expect(2).says(&["name the same file"]);
+}
+
 #[test]
 fn who_cannot_take_part_by_a_mistake_is_told() {
     run(&["bench", "drop-rate", "--program", "nosuch"]).expect(2).says(&["known are tcpdump"]);
     run(&["bench", "drop-rate", "--rates", "x"]).expect(2).says(&["frames per second"]);
     run(&["bench", "drop-rate", "--json", "/no/such/report.json"]).expect(2).says(&["/no/such/report.json"]);
     run(&["bench", "stages", "--to", "null:"]).expect(2).says(&["nothing can be found again there"]);
+    run(&["bench", "stages", "--to", "file:///no/such/folder/x"])
+        .expect(2)
+        .says(&["/no/such/folder", "make this directory"]);
+    for arguments in [["stages", "--rate", "max"], ["drop-rate", "--program", "tcpdump"]] {
+        let mut command = ringtap();
+        command.arg("bench").args(arguments).stdin(Stdio::null()).env("TMPDIR", "/no/such/folder");
+        start_command(None, command).finish().expect(2).says(&["temporary folder in /no/such/folder"]);
+    }
+    run(&["bench", "expect", "-i", "lo", "--libpcap", "x.so"]).expect(2).says(&["--libpcap: has no effect"]);
     run(&["bench", "stages", "--to", "kafka://127.0.0.1:9/x"]).expect(2).says(&["no broker answered"]);
+    run(&["bench", "drop-rate", "--backend", "packet,packet"]).expect(2).says(&["packet is named twice"]);
+    run(&["bench", "stages", "--queues", "2"]).expect(2).says(&["measured with one queue"]);
+    run(&["bench", "elapsed", "--packets", "0"]).expect(2).says(&["at least one frame"]);
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("report");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    run(&["bench", "drop-rate", "--json", fifo.to_str().unwrap()]).expect(2).says(&["nobody reads it"]);
     run(&["bench", "expect", "-i", "nosuch0"]).expect(2).says(&["nosuch0", "does not exist"]);
 }
 
@@ -307,6 +410,7 @@ fn every_stage_has_its_time_and_every_frame_is_found_in_the_file() {
             (&Value::Null, &2000.into(), &0.into(), &2.into())
         );
         assert!(row["cpu_seconds_per_million"].as_f64().unwrap() > 0.0);
+        assert_eq!(row["dropped_said"], 0, "{row}");
         // A figure, or none for a reason; never a negative one.
         assert_eq!(row["stage_ns"].is_null(), row["below_noise"] == true, "{row}");
         assert!(row["stage_ns"].as_f64().is_none_or(|ns| ns > 0.0), "{row}");
@@ -326,7 +430,8 @@ fn a_full_disk_is_no_fast_sink() {
     let disk = Tmpfs::mount(folder.path(), "1m");
     let file = folder.path().join("records.ndjson");
     let arguments = ["stages", "--rate", "20k", "--time", "400ms", "--repeats", "1", "--backend", "afpacket"];
-    let (report, _) = bench(&[&arguments[..], &["--to", &file_url(&file)]].concat());
+    let (report, done) = bench_to(1, &[&arguments[..], &["--to", &file_url(&file)]].concat());
+    done.says(&["not measured: afpacket, + file sink: file:"]);
     let row = &report["rows"][4];
     assert_eq!((&row["runs"], &row["failed"], &row["received"]), (&0.into(), &1.into(), &Value::Null), "{row}");
     let error = row["error"].as_str().unwrap();
@@ -335,84 +440,17 @@ fn a_full_disk_is_no_fast_sink() {
     drop(disk);
 }
 
-/// What `ringtap bench expect` found, as JSON; `send` sends what `gen` is told.
-fn expected(arguments: &[&str], send: impl FnOnce(&Running, &dyn Fn(&[&str]))) -> Done {
-    let lan = Lan::silent();
-    let all = [&["bench", "expect", "-i", "tap0", "--summary", "json"], arguments].concat();
-    let receiver = start(Some(&lan.sensor), &all);
-    receiver.wait_for("receiving on tap0");
-    send(&receiver, &|arguments| {
-        let all = [&["gen", "-i", "far0", "-R", "20k"], arguments].concat();
-        start(Some(&lan.station), &all).finish().expect(0);
-    });
-    receiver.finish()
-}
-
-fn outcome(done: &Done) -> Value {
-    serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {}", done.stderr))
-}
-
 #[test]
-fn an_end_that_frames_contradict_is_not_believed() {
-    // As somebody else's end would come: of the same stream, and too small.
-    let done = expected(&["--streams", "2"], |_, send| {
-        send(&["--stream", "7", "-n", "10"]);
-        send(&["--stream", "7", "-n", "1000"]);
-        send(&["--stream", "8", "-n", "5"]);
-    });
-    let found = outcome(&done.expect(0));
-    let figures = ["sent", "received", "missing", "doubled"].map(|name| found[name].as_u64());
-    assert_eq!(figures, [Some(1005), Some(1005), Some(0), Some(10)], "{found}");
-    let notes = found["notes"].to_string();
-    assert!(notes.contains("an end of stream 7 that says 10 frames is not believed, for frame 999 came"), "{notes}");
-    assert!(notes.contains("10 frames came again"), "{notes}");
-    assert!(found["rate"].as_f64().unwrap() > 0.0 && found["cpu_seconds_per_million"].as_f64().unwrap() > 0.0);
-}
-
-#[test]
-fn only_streams_that_are_named_count_and_several_runs_give_medians() {
+fn a_full_disk_is_no_loss_of_the_program_that_writes_to_it() {
     let folder = tempfile::tempdir().unwrap();
-    let json = folder.path().join("report.json");
-    let arguments = ["--stream", "7", "--repeats", "2", "--json", json.to_str().unwrap()];
-    let done = expected(&arguments, |receiver, send| {
-        send(&["--stream", "9", "-n", "50"]);
-        send(&["--stream", "7", "-n", "1000"]);
-        receiver.wait_for("run 2 of 2");
-        send(&["--stream", "7", "-n", "3000"]);
-    });
-    let found = outcome(&done.expect(0));
-    let figures = ["runs", "sent", "received", "missing", "doubled"].map(|name| found[name].as_u64());
-    assert_eq!(figures, [Some(2), Some(2000), Some(2000), Some(0), Some(0)], "{found}");
-    let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
-    assert_eq!((&report["measure"], &report["rows"][0]["sent"]), (&"expect".into(), &2000.into()));
-    assert!(report["environment"]["sender"].is_null(), "{report}");
-}
-
-#[test]
-fn nothing_received_is_a_failure_with_a_reason() {
-    expected(&["--time", "300ms"], |_, _| {}).expect(1);
-    let done = expected(&["--stream", "7", "--time", "2s"], |_, send| send(&["--stream", "9", "-n", "100"]));
-    let done = done.expect(1);
-    let found = outcome(&done);
-    assert!(found["received"].is_null() && found["missing"].is_null(), "{found}");
-    let error = found["error"].as_str().unwrap();
-    assert!(
-        error.contains("nothing was received: 103 frames came, none of them of a stream that is waited for"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_link_that_goes_down_between_two_machines_is_told() {
-    let lan = Lan::silent();
-    let receiver = start(Some(&lan.sensor), &["bench", "expect", "-i", "tap0"]);
-    receiver.wait_for("receiving on tap0");
-    lan.station.ip("link set far0 down");
-    lan.station.ip("link set far0 up");
-    wait_for_carrier(&lan.station, "far0");
-    start(Some(&lan.station), &["gen", "-i", "far0", "--stream", "1", "-n", "100"]).finish().expect(0);
-    let done = receiver.finish().expect(1);
-    assert!(done.text().contains("the link of tap0 went down"), "{}", done.text());
+    let disk = Tmpfs::mount(folder.path(), "300k");
+    let mut command = ringtap();
+    let arguments = ["drop-rate", "--rates", "20k", "--time", "1s", "--repeats", "1", "--backend", "packet"];
+    command.arg("bench").args(arguments).args(["--program", "tcpdump"]);
+    command.stdin(Stdio::null()).env("TMPDIR", folder.path());
+    let done = start_command(None, command).finish().expect(1);
+    done.says(&["not measured: tcpdump", "is full", "TMPDIR names another"]);
+    drop(disk);
 }
 
 /// Where netmap is, it measures: docs/benchmarks.md.

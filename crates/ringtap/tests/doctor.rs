@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use common::*;
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::net::NetNs;
 
 /// A sensor whose `tap0` merges what it receives, and a journal of its own.
 struct Patient {
@@ -123,7 +124,7 @@ fn json_has_every_finding() {
     assert_eq!(done.stdout.iter().filter(|&&octet| octet == b'\n').count(), 1);
     let report: Value = serde_json::from_slice(&done.stdout).unwrap();
     let findings = report["findings"].as_array().unwrap();
-    assert_eq!(report["done"], Value::Array(Vec::new()));
+    assert_eq!((&report["interfaces"], &report["done"]), (&serde_json::json!(["tap0"]), &serde_json::json!([])));
     let of = |topic: &str| findings.iter().filter(move |finding| finding["topic"] == topic).collect::<Vec<_>>();
     let gro = of("offloads").into_iter().find(|finding| finding["present"] == "gro on").unwrap();
     assert_eq!((&gro["interface"], &gro["verdict"]), (&Value::from("tap0"), &Value::from("problem")));
@@ -159,8 +160,44 @@ fn without_root_it_looks_only() {
     let text = unprivileged(&[]).expect(1).text();
     assert!(text.contains("none; wanted: CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_IPC_LOCK, too"), "{text}");
     assert!(text.contains("gro on; wanted: gro off"), "{text}");
-    unprivileged(&["--only", "offloads", "--fix"]).expect(1).says(&["cannot write the journal", "run as root"]);
+    let done = unprivileged(&["--only", "offloads", "--fix"]).expect(1);
+    done.says(&["nothing was changed: cannot write the journal", "run as root"]);
     patient.gro_is("on");
+    // One that may write the journal cannot change anything, either; and there is nothing to undo.
+    fs::create_dir(patient.dir.path().join("new")).unwrap();
+    fs::set_permissions(patient.dir.path().join("new"), fs::Permissions::from_mode(0o777)).unwrap();
+    let text = unprivileged(&["--only", "offloads", "--fix"]).expect(1).text();
+    assert!(text.starts_with("FAILED: gro of tap0: "), "{text}");
+    assert!(text.contains("\nnothing was changed, for --fix needs root: sudo ringtap doctor --fix\n"), "{text}");
+    assert!(!text.contains("--undo"), "{text}");
+    patient.gro_is("on");
+}
+
+/// Each says what it means, also where two stand together.
+#[test]
+fn every_finding_that_is_not_good_has_its_meaning() {
+    let patient = Patient::new();
+    for offload in ["tx", "sg", "tso", "gso"] {
+        patient.set(offload, "on");
+    }
+    let text = patient.doctor(&["-i", "tap0", "--only", "offloads"]).expect(1).text();
+    for (offload, who) in [("tso", "the NIC"), ("gso", "the kernel")] {
+        let meaning = format!("What this machine sends is captured before {who} cuts it into segments.");
+        let mut lines = text.lines().skip_while(|line| !line.contains(&format!("{offload} on; wanted: {offload} off")));
+        assert!(lines.nth(1).unwrap().contains(&meaning), "{text}");
+    }
+}
+
+#[test]
+fn a_machine_without_an_interface_that_is_up_is_told_so() {
+    let namespace = NetNs::new();
+    let doctor =
+        |arguments: &[&str]| start(Some(&namespace), &[&["doctor", "--only", "memlock,offloads"], arguments].concat());
+    let text = doctor(&[]).finish().expect(0).text();
+    assert!(text.starts_with("no interface is up, loopback aside: only the machine was looked at"), "{text}");
+    assert!(text.contains("machine  memlock"), "{text}");
+    let report: Value = serde_json::from_slice(&doctor(&["--summary", "json"]).finish().expect(0).stdout).unwrap();
+    assert_eq!(report["interfaces"], Value::Array(Vec::new()));
 }
 
 #[test]

@@ -56,9 +56,14 @@ impl CopyRing {
         &mut self.octets[start..start + self.slot_size]
     }
 
-    /// How long the slot's frame is.
+    /// Sets how long the slot's frame is.
     pub(crate) fn set_length(&mut self, slot: usize, length: usize) {
         self.vectors[slot].iov_len = length.min(self.slot_size);
+    }
+
+    /// How long the slot's frame is.
+    pub(crate) fn length(&self, slot: usize) -> usize {
+        self.vectors[slot].iov_len
     }
 
     /// Sends the frames of `count` slots from `first` on, without going round; returns how many the kernel took.

@@ -28,7 +28,9 @@ const WRONG_FORMAT: u32 = 4;
 pub(crate) enum Slot {
     /// Ours: never used, or sent.
     Free,
-    /// The kernel's, to be sent or being sent.
+    /// The kernel's, to be sent: it has not begun, and does only while it is called.
+    Waiting,
+    /// The kernel's, being sent.
     Busy,
     /// The kernel refused the frame, and waits for another in this slot.
     Refused,
@@ -83,6 +85,7 @@ impl TxRing {
         match self.word(slot, 0).load(Ordering::Acquire) & (SEND_REQUEST | SENDING | WRONG_FORMAT) {
             0 => Slot::Free,
             status if status & WRONG_FORMAT != 0 => Slot::Refused,
+            SEND_REQUEST => Slot::Waiting,
             _ => Slot::Busy,
         }
     }
@@ -104,6 +107,34 @@ impl TxRing {
         self.word(slot, offset_of!(tpacket2_hdr, tp_len)).store(length, Ordering::Relaxed);
         // Release: the octets and the length are written before.
         self.word(slot, 0).store(SEND_REQUEST, Ordering::Release);
+    }
+
+    /// Octets of the frame that was handed over in this slot.
+    pub(crate) fn length(&self, slot: usize) -> usize {
+        self.word(slot, offset_of!(tpacket2_hdr, tp_len)).load(Ordering::Relaxed) as usize
+    }
+
+    /// Copies the frame of one waiting slot into another, over what waits there.
+    ///
+    /// # Panics
+    /// If one of them is not waiting.
+    pub(crate) fn move_up(&mut self, from: usize, to: usize) {
+        assert_eq!((self.state(from), self.state(to)), (Slot::Waiting, Slot::Waiting), "only what waits is moved");
+        let length = self.length(from).min(self.room());
+        let frame = |slot: usize| self.base.as_ptr().wrapping_add(slot * self.slot_size + HEADER);
+        // SAFETY: both inside of the mapping, for `state` has checked the slots, and `length` is at most a slot's room; the kernel reads
+        // the octets of a waiting slot only in send(2), which the owner of this exclusive borrow would have to call.
+        unsafe { std::ptr::copy(frame(from), frame(to), length) };
+        self.hand_over(to, length as u32);
+    }
+
+    /// Takes back a slot whose frame is waiting, or was refused.
+    ///
+    /// # Panics
+    /// If the kernel has begun to send it.
+    pub(crate) fn take_back(&mut self, slot: usize) {
+        assert!(matches!(self.state(slot), Slot::Waiting | Slot::Refused), "what is being sent cannot be taken back");
+        self.word(slot, 0).store(0, Ordering::Relaxed);
     }
 }
 

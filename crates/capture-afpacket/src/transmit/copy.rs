@@ -11,7 +11,8 @@ use capture::{CaptureError, TxQueue, TxStats};
 use super::{TICK, TxOptions, Way};
 use crate::sys::copy_ring::CopyRing;
 
-/// Slots in this process, on one interface. `sent` counts the frames that the kernel took.
+/// Slots in this process, on one interface. `sent` counts the frames that the kernel took. `refused` are those that the
+/// interface dropped for a tenth of a second, whenever they were tried, and those that are too short or too long.
 pub struct CopyTx {
     ring: CopyRing,
     way: Way,
@@ -71,9 +72,16 @@ impl TxQueue for CopyTx {
             match self.ring.send(self.way.socket.as_fd(), self.tail, row) {
                 Ok(0) => return Ok(()),
                 Ok(sent) => {
+                    let (ring, tail) = (&self.ring, self.tail);
+                    self.way.patience.took(|| (tail..tail + sent).map(|slot| ring.length(slot)).max().unwrap_or(0));
                     self.tail = (self.tail + sent) % self.ring.slots();
                     self.stats.sent += sent as u64;
                     self.stats.in_flight -= sent as u64;
+                }
+                Err(error) if self.way.gives_up(&error, self.ring.length(self.tail)) => {
+                    self.tail = (self.tail + 1) % self.ring.slots();
+                    self.stats.refused += 1;
+                    self.stats.in_flight -= 1;
                 }
                 Err(error) => return self.way.failed(error),
             }
@@ -98,6 +106,11 @@ impl TxQueue for CopyTx {
             }
             std::thread::sleep(TICK);
         }
+    }
+
+    fn take_back(&mut self) {
+        self.stats.refused += std::mem::take(&mut self.stats.in_flight);
+        self.tail = self.head;
     }
 
     fn stats(&mut self) -> TxStats {

@@ -15,12 +15,16 @@ const BLOCK: u32 = 1 << 16;
 ///
 /// `sent` counts the frames that the driver was given and has let go of again. With the queueing discipline bypassed a driver without room
 /// makes the kernel try again later, so that none is lost on the way there; what happens behind the driver shows in the interface's counters.
+/// `refused` are the frames that the interface dropped for a tenth of a second, whenever they were tried, and those that are too short or too
+/// long.
 pub struct Tx {
     ring: TxRing,
     way: Way,
     /// The slot that is filled next, and the oldest that is not known to be sent.
     head: usize,
     tail: usize,
+    /// Frames in the ring that are as long as one that was given up.
+    hopeless: u64,
     stats: TxStats,
 }
 
@@ -40,7 +44,7 @@ impl Tx {
         way.socket.make_tx_ring(block_size, blocks, slot_size).map_err(on)?;
         let slots = (blocks * slots_in_block) as usize;
         let ring = TxRing::map(way.socket.as_fd(), slot_size as usize, slots).map_err(on)?;
-        Ok(Self { ring, way, head: 0, tail: 0, stats: TxStats::default() })
+        Ok(Self { ring, way, head: 0, tail: 0, hopeless: 0, stats: TxStats::default() })
     }
 
     /// Takes note of the slots that the kernel is through with.
@@ -52,7 +56,7 @@ impl Tx {
                     self.stats.in_flight -= 1;
                     self.tail = (self.tail + 1) % self.ring.slots();
                 }
-                Slot::Busy => break,
+                Slot::Waiting | Slot::Busy => break,
                 Slot::Refused => {
                     return Err(CaptureError::Unsupported(format!(
                         "{} refused a frame: its MTU or type has changed since the start; start again",
@@ -62,6 +66,32 @@ impl Tx {
             }
         }
         Ok(())
+    }
+
+    /// The oldest frame that the kernel has not begun to send, and its octets.
+    fn first_waiting(&self) -> Option<(usize, usize)> {
+        let slots = (0..self.stats.in_flight as usize).map(|n| (self.tail + n) % self.ring.slots());
+        let first = slots.into_iter().find(|&slot| self.ring.state(slot) == Slot::Waiting)?;
+        Some((first, self.ring.length(first)))
+    }
+
+    /// Takes the frame out of the ring. The kernel goes on at this slot, so that those behind it move up.
+    fn give_up(&mut self, first: usize) {
+        let (mut at, slots) = (first, self.ring.slots());
+        self.hopeless = 0;
+        loop {
+            let next = (at + 1) % slots;
+            if next == self.head {
+                break;
+            }
+            self.ring.move_up(next, at);
+            self.hopeless += u64::from(self.ring.length(at) >= self.way.patience.hopeless);
+            at = next;
+        }
+        self.ring.take_back(at);
+        self.head = at;
+        self.stats.refused += 1;
+        self.stats.in_flight -= 1;
     }
 
     fn has_room(&self) -> bool {
@@ -85,6 +115,7 @@ impl TxQueue for Tx {
                 self.stats.refused += 1;
                 continue;
             }
+            self.hopeless += u64::from(length >= self.way.patience.hopeless);
             self.ring.hand_over(self.head, length as u32);
             self.stats.in_flight += 1;
             self.head = (self.head + 1) % self.ring.slots();
@@ -93,11 +124,19 @@ impl TxQueue for Tx {
     }
 
     fn flush(&mut self) -> Result<(), CaptureError> {
-        match self.way.socket.send_ring() {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.reap()?; // a refused frame has an explanation
-                self.way.failed(error) // else what was not sent stays in the ring
+        loop {
+            let Err(error) = self.way.socket.send_ring() else {
+                // All were taken.
+                let longest = if self.hopeless > 0 { usize::MAX } else { 0 };
+                self.way.patience.took(|| longest);
+                self.hopeless = 0;
+                return Ok(());
+            };
+            self.reap()?; // a refused frame has an explanation
+            match self.first_waiting() {
+                Some((slot, length)) if self.way.gives_up(&error, length) => self.give_up(slot),
+                // What was not sent stays in the ring.
+                _ => return self.way.failed(error),
             }
         }
     }
@@ -129,6 +168,20 @@ impl TxQueue for Tx {
             }
             self.flush()?;
             std::thread::sleep(TICK);
+        }
+    }
+
+    fn take_back(&mut self) {
+        let _ = self.reap(); // an explanation of what is refused here
+        while self.stats.in_flight > 0 {
+            let last = (self.head + self.ring.slots() - 1) % self.ring.slots();
+            match self.ring.state(last) {
+                Slot::Waiting | Slot::Refused => self.ring.take_back(last),
+                Slot::Free | Slot::Busy => break,
+            }
+            self.head = last;
+            self.stats.refused += 1;
+            self.stats.in_flight -= 1;
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Queue, books};
 use crate::open::tell;
 use crate::port::Port;
 
-/// How often the interface is looked at, there or not: four or five system calls.
+/// How often the interface is looked at, there or not: four or five system calls, none of them under RTNL while frames come.
 const PERIOD: Duration = Duration::from_millis(200);
 
 impl Queue {
@@ -20,7 +20,10 @@ impl Queue {
         self.log_damage();
         let change = self.follow.look(now);
         self.next_look = now + PERIOD;
-        let there = self.port.as_ref().is_some_and(|port| port.attachment.is_there());
+        // Frames that came say it, and a busy queue does not wait for others' configuration.
+        let came = std::mem::replace(&mut self.looked_at, self.counters.received) != self.counters.received;
+        let is_there = |port: &Port| came || (port.socket.is_bound() && port.attachment.is_there(now));
+        let there = self.port.as_ref().is_some_and(is_there);
         if !self.gone
             && !there
             && self.follow.link() != Link::Deleted
@@ -33,7 +36,7 @@ impl Queue {
                 "the XDP program was taken off the interface, or that was made anew: capture starts again"
             );
         }
-        // The program's link knows of an interface that was made anew under the same index; the look of one that moved to another namespace.
+        // The socket knows of an interface that was made anew under the same index; the look of one that moved to another namespace.
         self.gone = !there || self.follow.link() == Link::Deleted;
         if self.gone {
             return;

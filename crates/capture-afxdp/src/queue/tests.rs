@@ -91,3 +91,31 @@ fn offloads_of_the_other_end_show_in_generic_mode_only() {
         assert_eq!(merged as u64, harvest.stats.super_frames);
     }
 }
+
+/// Nothing comes any more, and the kernel tells nobody why: it has to be asked.
+#[test]
+fn a_program_that_somebody_takes_off_is_put_on_again() {
+    let lab = VethLab::new(&VethOptions::default());
+    let mut queue = lab.b.enter(|| crate::open(&Options::new(VethLab::INTERFACE)).unwrap().pop().unwrap());
+    let shape = FrameShape::default();
+    let receive = |queue: &mut Queue, from: u64| {
+        lab.send(&(from..from + 10).map(|n| numbered(&shape, n)).collect::<Vec<_>>());
+        lab.b.enter(|| {
+            let mut received = 0;
+            while received < 10 && queue.wait(Duration::from_secs(5)).unwrap() == Readiness::Ready {
+                received += queue.next_batch().unwrap().map_or(0, |mut batch| batch.frames().count());
+            }
+            assert_eq!(received, 10);
+        });
+    };
+    receive(&mut queue, 0);
+    let attachment = |queue: &Queue| queue.port.as_ref().map(|port| Arc::clone(&port.attachment));
+    let first = attachment(&queue).unwrap();
+    first.take_off();
+    let begin = Instant::now();
+    while attachment(&queue).is_none_or(|now| Arc::ptr_eq(&now, &first)) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it was not put on again");
+        let _ = lab.b.enter(|| queue.wait(Duration::from_millis(100)).unwrap());
+    }
+    receive(&mut queue, 10);
+}

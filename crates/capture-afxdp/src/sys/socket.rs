@@ -148,6 +148,12 @@ impl XdpSocket {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// Whether its interface is still there, without a lock: the kernel unbinds the sockets of one that is deleted, and wakes none that is not
+    /// bound. A kernel without recvmsg(2) here (before Linux 5.11) does not tell.
+    pub(crate) fn is_bound(&self) -> bool {
+        !self.wake().is_err_and(|error| error.raw_os_error() == Some(libc::ENXIO))
+    }
+
     /// Has the kernel send what is in the TX ring.
     pub(crate) fn send(&self) -> io::Result<()> {
         let (fd, flags) = (self.fd.as_raw_fd(), libc::MSG_DONTWAIT);

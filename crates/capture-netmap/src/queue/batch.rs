@@ -19,15 +19,13 @@ pub struct Batch<'q> {
 
 /// The frames of a batch.
 ///
-/// Where the walk stands is kept here and told to the queue at the end, so that a loop over the frames has it in a register: nothing that is
-/// not inlined is given a reference to this. Of a leaked iterator (`mem::forget`) the queue takes all frames as not looked at, and counts
-/// them so.
+/// Nothing that is not inlined is given a reference to this, so that a loop over the frames has it in registers. What each frame changes is
+/// the walk's cursor: a leaked iterator (`mem::forget`) leaves it where it was, as one that was dropped.
 pub struct Frames<'b> {
     ring: &'b Ring,
     view: View<'b>,
-    /// Slots on loan up to the end of the loan or of the ring, and where that is.
+    /// Slots on loan up to the end of the loan or of the ring, from the walk's cursor on.
     run: slice::Iter<'b, RawSlot>,
-    run_end: u32,
     /// Where the cursor stands if no frame came yet, or one that cannot be held.
     nothing_to_hold: u32,
     constants: Constants,
@@ -53,12 +51,13 @@ impl RxBatch for Batch<'_> {
     fn frames(&mut self) -> Frames<'_> {
         // The borrow proves that no frame of an earlier iterator is left: the scratch is free again.
         let Queue { ring, walk, scratch, counters, shared, .. } = &mut *self.queue;
+        // Also what a leaked one left.
+        counters.received += walk.settle(ring);
         let view = ring.view();
         Frames {
             ring,
             view,
             run: view.run(walk.cursor, walk.end),
-            run_end: view.run_end(walk.cursor, walk.end),
             nothing_to_hold: walk.cursor,
             constants: self.constants,
             scratch,
@@ -69,6 +68,8 @@ impl RxBatch for Batch<'_> {
     }
 
     fn stats(&mut self) -> Result<QueueStats, CaptureError> {
+        let Queue { ring, walk, counters, .. } = &mut *self.queue;
+        counters.received += walk.settle(ring);
         Ok(self.queue.counters())
     }
 
@@ -94,34 +95,28 @@ impl<'b> Iterator for Frames<'b> {
             && let Some((data, slot)) = self.view.whole(slot)
         {
             self.run.next();
+            self.walk.cursor += 1;
             let cut = data.get(..self.constants.snaplen).unwrap_or(data);
             RawFrame { data: cut, wire_len: slot.length.into(), flags: slot.flags }
         } else {
-            self.settle();
             let scratch = std::mem::take(&mut self.scratch);
             let frame;
             (frame, self.scratch) = elsewhere(self.ring, self.walk, self.counters, self.constants.snaplen, scratch);
             self.run = self.view.run(self.walk.cursor, self.walk.end);
-            self.run_end = self.view.run_end(self.walk.cursor, self.walk.end);
-            let raw = frame?;
-            if raw.flags & abi::MORE_FRAGMENTS != 0 {
-                self.nothing_to_hold = self.cursor();
+            if frame.as_ref().is_none_or(|raw| raw.flags & abi::MORE_FRAGMENTS != 0) {
+                self.nothing_to_hold = self.walk.cursor;
             }
-            raw
+            frame?
         };
         Some(self.frame(raw))
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.ring.distance(self.cursor(), self.walk.end) as usize))
-    }
-}
-
-impl Drop for Frames<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.settle();
+        // The loan may go on at the ring's first slot.
+        let (slots, end) = (self.ring.slots(), self.walk.end);
+        let left = if end >= self.walk.cursor { end - self.walk.cursor } else { slots - self.walk.cursor + end };
+        (0, Some(left as usize))
     }
 }
 
@@ -136,8 +131,11 @@ fn elsewhere<'b>(
     snaplen: usize,
     mut scratch: &'b mut [u8],
 ) -> (Option<RawFrame<'b>>, &'b mut [u8]) {
+    counters.received += walk.settle(ring);
     loop {
-        match walk.step(ring, snaplen, &mut scratch) {
+        let step = walk.step(ring, snaplen, &mut scratch);
+        walk.counted();
+        match step {
             Step::Frame(raw) => {
                 counters.received += 1;
                 return (Some(raw), scratch);
@@ -152,22 +150,6 @@ fn elsewhere<'b>(
 }
 
 impl<'b> Frames<'b> {
-    /// The slot after the frame that came last.
-    #[inline]
-    fn cursor(&self) -> u32 {
-        // A run is at most a ring.
-        let cursor = self.run_end - self.run.len() as u32;
-        if cursor == self.ring.slots() { 0 } else { cursor }
-    }
-
-    /// Tells the queue how far this is. All slots since the last time had a frame each.
-    #[inline]
-    fn settle(&mut self) {
-        let cursor = self.cursor();
-        self.counters.received += u64::from(self.ring.distance(self.walk.cursor, cursor));
-        self.walk.cursor = cursor;
-    }
-
     #[inline]
     fn frame(&mut self, raw: RawFrame<'b>) -> Frame<'b> {
         let mut flags = FrameFlags::NONE;
@@ -200,15 +182,15 @@ impl<'b> Frames<'b> {
         if self.constants.forward {
             return None;
         }
-        if self.cursor() == self.nothing_to_hold {
+        if self.walk.cursor == self.nothing_to_hold {
             return None;
         }
-        let index = self.ring.previous(self.cursor());
+        let index = self.ring.previous(self.walk.cursor);
         let slot = self.ring.slot(index);
         let data = self.ring.octets(slot)?;
         let length = data.len().min(self.constants.snaplen);
         let spare = self.shared.spares.pop()?;
-        self.nothing_to_hold = self.cursor();
+        self.nothing_to_hold = self.walk.cursor;
         self.ring.set_slot(index, Slot { buffer: spare, length: 0, flags: abi::BUF_CHANGED });
         let shared = Arc::clone(self.shared);
         Some(Held::new(shared, slot.buffer, length, slot.length.into(), self.constants.time))

@@ -1,7 +1,8 @@
 //! The memory that is shared with the module: mapped, and read and written within its bounds only.
 //!
-//! Knows no layout. Whatever offset is asked for is checked, here or once by who knows the layout (`pairs_at`, `buffers_at`); a page that may not be touched lies before and behind the mapping, so that
-//! an access beyond it could only be the end of the process, never the reading of something else.
+//! Knows no layout. Whatever offset is asked for is checked, here or once by who knows the layout (`pairs_at`, `buffers_at`). A page that may
+//! not be touched lies before and behind the mapping: what would go beyond its last page by a mistake of ours ends the process there, as
+//! long as it is less than a page.
 #![allow(unsafe_code)]
 
 use std::io;

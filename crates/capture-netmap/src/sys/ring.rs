@@ -280,14 +280,8 @@ impl<'r> View<'r> {
     /// The slots from one up to another, or up to the end of the ring if that comes before it.
     #[inline]
     pub(crate) fn run(&self, from: u32, to: u32) -> slice::Iter<'r, RawSlot> {
-        self.slots.get(from as usize..self.run_end(from, to) as usize).unwrap_or_default().iter()
-    }
-
-    /// Where that ends.
-    #[inline]
-    pub(crate) fn run_end(&self, from: u32, to: u32) -> u32 {
-        // `MOST_SLOTS` at most.
-        if from <= to { to } else { self.slots.len() as u32 }
+        let end = if from <= to { to as usize } else { self.slots.len() };
+        self.slots.get(from as usize..end).unwrap_or_default().iter()
     }
 
     /// The octets that a slot refers to; `None` if they are not in a buffer.

@@ -70,7 +70,11 @@ pub fn open_live(options: &LiveOptions) -> Result<Vec<LiveQueue>, CaptureError> 
         Err(CaptureError::BadOption { option, value, allowed: allowed.to_owned() })
     };
     if options.queues != 1 {
-        return bad("queues", options.queues.to_string(), "1: libpcap cannot share an interface between queues");
+        return bad(
+            "queues",
+            options.queues.to_string(),
+            "libpcap cannot share an interface between queues; afpacket can",
+        );
     }
     if !(1..=262_144).contains(&options.snaplen) {
         return bad("snaplen", options.snaplen.to_string(), "1 to 262144 octets");

@@ -11,6 +11,7 @@ use libc::{c_int, c_ulong, ifreq};
 
 /// `ETHTOOL_GSET`, `ETHTOOL_GDRVINFO`, `ETHTOOL_GFLAGS` and `ETHTOOL_GCHANNELS` of linux/ethtool.h.
 const ETHTOOL_GSET: u32 = 0x01;
+const ETHTOOL_GLINK: u32 = 0x0a;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
@@ -94,6 +95,12 @@ pub(crate) fn takes_tags_out(socket: BorrowedFd<'_>, name: &str) -> io::Result<b
     Ok(flags & ETH_FLAG_RXVLAN != 0)
 }
 
+/// Whether the driver has a carrier, at once: `IFF_RUNNING` follows up to a second later (net/core/link_watch.c), or now that it is asked.
+pub(crate) fn has_link(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    let [_, link] = ethtool(socket, name, ETHTOOL_GLINK)?; // struct ethtool_value
+    Ok(link != 0)
+}
+
 /// The speed in Mbit/s, if the driver knows one.
 pub(crate) fn speed_of(socket: BorrowedFd<'_>, name: &str) -> io::Result<Option<u32>> {
     let answer: [u32; 11] = ethtool(socket, name, ETHTOOL_GSET)?; // struct ethtool_cmd, 44 octets
@@ -145,6 +152,7 @@ mod tests {
         assert_eq!(hardware_of(socket.as_fd(), "lo").unwrap(), (libc::ARPHRD_LOOPBACK, [0; 6]));
         assert!(mtu_of(socket.as_fd(), "lo").unwrap() >= 1500);
         assert!(flags_of(socket.as_fd(), "lo").unwrap() & libc::IFF_LOOPBACK != 0);
+        assert!(has_link(socket.as_fd(), "lo").unwrap());
         assert!(index_of(socket.as_fd(), "no-such-if").is_err());
         assert!(index_of(socket.as_fd(), "a-name-that-is-longer-than-the-kernel-takes").is_err());
     }

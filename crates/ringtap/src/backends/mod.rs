@@ -28,13 +28,13 @@ pub(crate) enum Backend {
     Afpacket,
     /// AF_XDP: frames before the kernel's stack, by a program in the driver. Takes them away from this machine.
     Afxdp,
-    /// netmap: the NIC's own rings, VALE ports, pipes (needs netmap.ko). Takes frames away from this machine, but see --host.
+    /// netmap: the NIC's own rings, VALE ports, pipes (needs netmap.ko). Takes frames away from this machine, unless `run` is told --host.
     Netmap,
     /// PF_RING: vanilla by its module, ZC by libpfring for zc:IFACE (needs pf_ring.ko).
     Pfring,
     /// A packet socket without a ring (recvmmsg), as a baseline.
     Packet,
-    /// Any libpcap found at run time, or the one that --libpcap names.
+    /// Any libpcap found at run time, or another by --libpcap of run and bench.
     Pcap,
 }
 
@@ -270,7 +270,7 @@ impl Queues {
             }
             Backend::Pcap => {
                 let mut options = capture_pcap::LiveOptions::new(interface);
-                options.libpcap = libpcap.map(Path::to_owned);
+                options.libpcap = libpcap.map(Libpcap::meant);
                 options.queues = one;
                 Ok((Self::Pcap(capture_pcap::open_live(&options)?), told(&options)))
             }

@@ -29,7 +29,8 @@ pub(super) fn open_all(capture: &CaptureOptions, filters: &FilterOptions) -> Res
             options.watermark = watermark.get() as u16;
         }
         options.cluster_id = capture.cluster_id.map(|id| id.get() as u16);
-        options.libpfring.clone_from(&capture.libpfring);
+        // A name without a slash is taken as that of a libpcap is.
+        options.libpfring = capture.libpfring.as_deref().map(capture_pcap::Libpcap::meant);
         if zc {
             // ZC has no filters: the worker runs it.
             let program = filter::for_user_space(filters, LinkType::ETHERNET, options.snaplen)?;

@@ -11,7 +11,12 @@ use crate::backends::Backend;
 use crate::config::options::Summary;
 use crate::config::values::{Millis, Plain, Ranged};
 
+const EXIT_CODES: &str = "Exit codes: 0 all that was asked for was measured, whatever was lost; 1 interrupted, or something could not be \
+    measured, which the last line names: every run of a contestant failed, nothing arrived at a sink, what is missing is \
+    not known; 2 wrong usage, or it could not begin.";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub measure: Measure,
@@ -20,6 +25,7 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Measure {
     /// Frames sent, received, dropped as the mechanism says, and really missing by their numbers, at each rate; medians
+    #[command(after_help = EXIT_CODES)]
     DropRate {
         /// Frames per second; max for as fast as the generator goes
         #[arg(long, value_name = "RATE,...", value_delimiter = ',', default_value = "1000,max")]
@@ -34,10 +40,11 @@ pub(crate) enum Measure {
         common: Common,
     },
     /// Time from the first frame sent to the Nth captured
+    #[command(after_help = EXIT_CODES)]
     Elapsed {
-        /// Frames to capture
-        #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1000,100000,10000000")]
-        packets: Vec<Ranged<Plain, 1, 1_000_000_000_000>>,
+        /// Frames to capture: 1000, 100k, 10M
+        #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1000,100k,10M", value_parser = some_frames)]
+        packets: Vec<u64>,
         /// Runs of each mechanism
         #[arg(long, value_name = "N", default_value = "5")]
         repeats: Ranged<Plain, 1, 1000>,
@@ -45,6 +52,7 @@ pub(crate) enum Measure {
         common: Common,
     },
     /// The highest rate at which nothing is lost (RFC 2544, section 26.1), and the CPU time per million frames there
+    #[command(after_help = EXIT_CODES)]
     ZeroLoss {
         /// Length of each trial
         #[arg(long, value_name = "TIME", default_value = "10s")]
@@ -57,6 +65,7 @@ pub(crate) enum Measure {
     },
     /// CPU time of a frame in each stage - ring, dissect, encode, hand-off, sink - and the time from the generator to the record in the
     /// file or topic, with every frame found there again by its number
+    #[command(after_help = EXIT_CODES)]
     Stages {
         /// Frames per second; max for as fast as the generator goes
         #[arg(long, value_name = "RATE", default_value = "100k")]
@@ -76,6 +85,7 @@ pub(crate) enum Measure {
     },
     /// Receive what `ringtap gen --stream N` sends from another machine, until the streams end, and tell what is missing, doubled,
     /// reordered and late
+    #[command(after_help = EXIT_CODES)]
     Expect {
         /// Streams to wait for, whichever they are
         #[arg(long, value_name = "N", default_value = "1")]
@@ -95,6 +105,9 @@ pub(crate) enum Measure {
         /// Queues [default: 1; all that there are for afxdp and netmap]
         #[arg(long, value_name = "N")]
         queues: Option<Ranged<Plain, 1, 64>>,
+        /// The libpcap of the backend pcap [default: the system's]
+        #[arg(long, value_name = "PATH")]
+        libpcap: Option<PathBuf>,
         /// End a run after this time though a stream has not ended
         #[arg(long, value_name = "TIME")]
         time: Option<Ranged<Millis, 100, 86_400_000>>,
@@ -116,6 +129,14 @@ impl Measure {
             | Self::Stages { common, .. } => Some(common),
             Self::Expect { .. } => None,
         }
+    }
+}
+
+/// A number of frames, and at least one.
+fn some_frames(text: &str) -> Result<u64, String> {
+    match pktgen::frames(text).map_err(|error| error.to_string())? {
+        0 => Err("at least one frame is to be captured".to_owned()),
+        frames => Ok(frames),
     }
 }
 
@@ -164,10 +185,10 @@ pub(crate) struct Common {
 /// Where the report goes.
 #[derive(Args, Debug)]
 pub(crate) struct FileArgs {
-    /// Write the report here as JSON
+    /// Write the report here as JSON; - is standard output, and the table goes to standard error then
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write the report here as a page with plots
+    /// Write the report here as a page with plots; - as with --json
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }

@@ -15,6 +15,7 @@ use super::args::Common;
 use super::lab::Lab;
 use super::process;
 use super::program::Program;
+use super::report::Absent;
 use super::run::STREAM;
 use crate::backends::{Backend, Queues, Take};
 
@@ -27,7 +28,7 @@ pub(crate) enum Contestant {
 /// Those that take part, and those that do not, with the reason.
 pub(crate) struct Field {
     pub present: Vec<Contestant>,
-    pub absent: Vec<(String, String)>,
+    pub absent: Vec<Absent>,
 }
 
 /// What one run gave.
@@ -57,13 +58,13 @@ pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
     let backends = if asked { &common.backends[..] } else { Backend::ALL };
     for &backend in backends {
         if lab.vale && backend != Backend::Netmap {
-            field.absent.push((backend.name().to_owned(), "a port of a VALE switch is netmap's alone".to_owned()));
+            field.is_absent(backend.name(), "a port of a VALE switch is netmap's alone", asked);
             continue;
         }
         match lab.receiver.inside(|| backend.usable_by(common.libpcap.as_deref()))? {
             Ok(()) => field.present.push(Contestant::Ours { backend, queues }),
             Err(error) if asked => bail!("{}: {error}", backend.name()),
-            Err(error) => field.absent.push((backend.name().to_owned(), error.to_string())),
+            Err(error) => field.is_absent(backend.name(), &error.to_string(), false),
         }
     }
     // Names may stand in one list; in a command a comma is the program's.
@@ -73,22 +74,32 @@ pub(crate) fn field(common: &Common, lab: &Lab) -> Result<Field> {
     for name in common.programs.iter().flat_map(list) {
         for program in Program::parse(&name)? {
             if lab.vale && !program.takes_vale() {
-                field.absent.push((program.name, "it takes no port of a VALE switch".to_owned()));
+                field.is_absent(&program.name, "it takes no port of a VALE switch", name != "all");
                 continue;
             }
             match program.installed() {
                 true => field.present.push(Contestant::Program(program)),
                 false => {
                     let why = format!("{} is not installed", program.executable());
-                    field.absent.push((program.name, why));
+                    field.is_absent(&program.name, &why, name != "all");
                 }
             }
         }
+    }
+    // Rows of one name could not be told apart.
+    let mut names: Vec<String> = field.present.iter().map(|contestant| contestant.name().to_owned()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!("{} is named twice: give commands other names, NAME=COMMAND", twice[0]);
     }
     Ok(field)
 }
 
 impl Field {
+    fn is_absent(&mut self, name: &str, why: &str, by_name: bool) {
+        self.absent.push(Absent { name: name.to_owned(), why: why.to_owned(), by_name });
+    }
+
     /// Of the programs that tell.
     pub(crate) fn versions(&self) -> BTreeMap<String, String> {
         let version = |contestant: &Contestant| match contestant {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Report, thousands};
+use super::report::{Report, figure, thousands};
 use super::row::Row;
 
 const WIDTH: f64 = 760.0;
@@ -75,11 +75,11 @@ fn bar(measure: &str, row: &Row) -> Option<(String, f64, String)> {
     Some(match measure {
         "zero-loss" => {
             let rate = row.rate?;
-            ("Highest rate without loss, frames per second".to_owned(), rate, thousands(rate as u64))
+            ("Highest rate without loss, frames per second".to_owned(), rate, figure(rate, 4))
         }
         "stages" => {
             let ns = row.stage_ns?;
-            ("CPU nanoseconds a frame of each stage".to_owned(), ns, format!("{ns:.0}"))
+            ("CPU nanoseconds a frame of each stage".to_owned(), ns, figure(ns, 3))
         }
         "elapsed" => {
             let seconds = row.seconds?;
@@ -88,7 +88,7 @@ fn bar(measure: &str, row: &Row) -> Option<(String, f64, String)> {
         _ => {
             let load = row.rate_wanted.map_or_else(|| "the highest rate".to_owned(), |rate| format!("{rate} frames/s"));
             let missing = row.missing?;
-            let label = format!("{} ({:.4} %)", thousands(missing), row.missing_percent?);
+            let label = format!("{} ({} %)", thousands(missing), figure(row.missing_percent?, 4));
             (format!("Missing at {load}"), missing as f64, label)
         }
     })
@@ -121,6 +121,7 @@ fn plot(page: &mut String, title: &str, bars: &Bars) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::report::Absent;
 
     #[test]
     fn the_words_of_others_are_no_markup() {
@@ -134,7 +135,7 @@ mod tests {
         let report = Report {
             measure: "drop-rate",
             rows: vec![row],
-            absent: vec![("a<b".into(), "\"c\"".into())],
+            absent: vec![Absent { name: "a<b".into(), why: "\"c\"".into(), by_name: false }],
             ..Report::default()
         };
         let page = page(&report);

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use capture::CaptureError;
 use netdev::{Namespace, interfaces};
 
 use super::args::{Common, Place};
@@ -121,7 +122,14 @@ impl Lab {
 
     fn veth(common: &Common) -> Result<Self> {
         let end = |name: &str| -> Result<End> {
-            let namespace = Namespace::new().context("measuring on a veth pair of its own")?;
+            let namespace = Namespace::new().map_err(|error| match error {
+                // Granted to this file they are not ip's, ethtool's, or the other programs'.
+                CaptureError::Permission { action, capability, .. } => {
+                    anyhow!("{action} needs {capability}, for the programs that are called as well: run as root")
+                }
+                error => anyhow!(error),
+            });
+            let namespace = namespace.context("measuring on a veth pair of its own")?;
             Ok(End { interface: name.to_owned(), namespace: Some(namespace) })
         };
         let (sender, receiver) = (end("rtbench0")?, end("rtbench1")?);
@@ -149,7 +157,7 @@ fn wait_for_carrier(name: &str) -> Result<()> {
     loop {
         let list = interfaces::list()?;
         let Some(interface) = list.iter().find(|i| i.name == name) else {
-            return Err(capture::CaptureError::NoSuchInterface { name: name.to_owned() }.into());
+            return Err(CaptureError::NoSuchInterface { name: name.to_owned() }.into());
         };
         if interface.running {
             thread::sleep(Duration::from_millis(20)); // the queueing discipline comes a moment later

@@ -2,15 +2,19 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::args::FileArgs;
 use super::html;
 use super::report::Report;
+use super::scratch;
+use crate::{print, tell};
 
 /// Where a report goes beside standard output.
 pub(crate) struct Files {
@@ -22,6 +26,8 @@ pub(crate) struct Files {
 enum Output {
     /// Made beside the file, whose name it gets when it is whole: until then the file stays what it was.
     Beside { new: NamedTempFile, path: PathBuf },
+    /// `-`: standard output, which is given nothing else then.
+    Standard,
     /// No regular file, or one that is open already, as /dev/stdout may be: what is there stays.
     Open(File, PathBuf),
 }
@@ -39,6 +45,15 @@ impl Files {
         Ok(Self { json: json.as_ref().map(prepare).transpose()?, html: html.as_ref().map(prepare).transpose()? })
     }
 
+    /// What is for people to read: to standard output, or beside it if that is given a file.
+    pub(crate) fn print(&self, text: &str) -> Result<()> {
+        if [&self.json, &self.html].into_iter().flatten().any(|output| matches!(output, Output::Standard)) {
+            tell(text.trim_end());
+            return Ok(());
+        }
+        print(text.as_bytes())
+    }
+
     /// Writes both. That one fails is no reason to lose the other.
     pub(crate) fn write(self, report: &Report) -> Result<()> {
         let json = || -> Result<String> { Ok(serde_json::to_string_pretty(report)? + "\n") };
@@ -50,13 +65,16 @@ impl Files {
 
 impl Output {
     fn prepare(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Standard);
+        }
         let device = path.starts_with("/dev") || path.starts_with("/proc");
         // What a link points to is replaced, and not the link.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mode = match fs::metadata(&path) {
             Ok(found) if found.is_dir() => bail!("it is a folder"),
             Ok(found) if device || !found.is_file() => {
-                return Ok(Self::Open(File::options().append(true).open(&path)?, path));
+                return Ok(Self::Open(open_special(&path)?, path));
             }
             Ok(found) => {
                 // Who may not write to a file shall not replace it either.
@@ -66,16 +84,20 @@ impl Output {
             Err(_) => 0o666,
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        scratch::clean(folder);
+        let prefix = format!(".{}", scratch::prefix());
         let mut new = tempfile::Builder::new();
-        new.prefix(".ringtap-bench-").permissions(Permissions::from_mode(mode));
-        Ok(Self::Beside { new: new.tempfile_in(folder)?, path })
+        let new = new.prefix(&prefix).permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
+        scratch::lock(new.as_file());
+        Ok(Self::Beside { new, path })
     }
 
     fn write(self, text: &str) -> Result<()> {
-        let (Self::Beside { path, .. } | Self::Open(_, path)) = &self;
+        let (Self::Beside { path, .. } | Self::Open(_, path)) = &self else { return print(text.as_bytes()) };
         let what = format!("cannot write {}", path.display());
         let write = || -> Result<()> {
             match self {
+                Self::Standard => {}
                 Self::Open(mut file, _) => file.write_all(text.as_bytes())?,
                 Self::Beside { mut new, path } => {
                     new.write_all(text.as_bytes())?;
@@ -86,6 +108,18 @@ impl Output {
         };
         write().context(what)
     }
+}
+
+/// A device, a FIFO or a socket. One that nobody reads is told now: to wait for a reader would be to hear no signal.
+fn open_special(path: &Path) -> Result<File> {
+    let open = File::options().append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
+    let file = open.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => anyhow!("nobody reads it"),
+        _ => anyhow!(error),
+    })?;
+    // From here on its reader may be slow.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use capture::{CaptureError, Readiness, RxBatch, RxQueue};
 use capture_pcap::{FileOptions, FileQueue};
 use pktgen::Tracker;
+use rustix::fs::statvfs;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::contestant::Capture;
@@ -22,6 +23,7 @@ use super::counting::Counted;
 use super::lab::Lab;
 use super::program::Program;
 use super::run::STREAM;
+use super::scratch::Scratch;
 use super::sys::end_with_this_thread;
 
 /// How long a program may take from SIGINT to its end: it may have much to write.
@@ -34,7 +36,7 @@ const START: Duration = Duration::from_secs(15);
 /// A program that captures.
 pub(crate) struct Running {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: Scratch,
     lines: Receiver<Vec<u8>>,
     text: String,
     dropped: fn(&str) -> Option<u64>,
@@ -52,7 +54,7 @@ pub(crate) struct Running {
 
 /// Starts a program, and waits until it captures.
 pub(crate) fn start(program: &Program, lab: &Lab, count: Option<u64>, stop: &AtomicBool) -> Result<Running> {
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = Scratch::new()?;
     let words = program.command(&lab.receiver.interface, &folder.path().join("capture"), count)?;
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -125,7 +127,11 @@ impl Running {
             }
             self.read_lines(Duration::from_millis(50));
             if self.ended() {
-                bail!("it ended at the start with {}: {}", self.status.unwrap_or_default(), self.text.trim());
+                let said = match self.text.trim() {
+                    "" => "and said nothing",
+                    text => text,
+                };
+                bail!("it ended at the start with {}: {said}", self.status.unwrap_or_default());
             }
             let seen = ready.is_none_or(|ready| self.text.contains(ready));
             // The words come a moment before the deed.
@@ -220,6 +226,16 @@ impl Running {
         if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
             bail!("it made no capture file: {}", self.text.trim());
         }
+        // A program that cannot write loses nothing: it is its disk that does.
+        let place = self.folder.path();
+        let room = statvfs(place).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)).unwrap_or(u64::MAX);
+        if room < LEAST_ROOM {
+            let folder = place.parent().unwrap_or(place);
+            bail!(
+                "the disk under {} is full, so that its capture file may be cut off: TMPDIR names another",
+                folder.display()
+            );
+        }
         let tracker = read(&file).with_context(|| format!("its capture file ({})", self.text.trim()))?;
         Ok(Capture { tracker, counted: None, dropped_said: (self.dropped)(&self.text), cpu, reached, options })
     }
@@ -269,6 +285,9 @@ fn tick(file: &Path) -> Result<u64> {
     let magic = u32::from_ne_bytes(magic);
     Ok(if whole && [magic, magic.swap_bytes()].contains(&MICROSECONDS) { 999 } else { 0 })
 }
+
+/// Octets that a disk has left at least if what was written to it is believed.
+const LEAST_ROOM: u64 = 64 << 10;
 
 /// Octets of the header of a pcap file.
 const FILE_HEADER: u64 = 24;

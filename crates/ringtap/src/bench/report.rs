@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use pktgen::{Latencies, Latency};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::environment::Environment;
 use super::row::Row;
@@ -16,8 +16,22 @@ pub(crate) struct Report {
     pub frame_octets: Option<u64>,
     pub environment: Option<Environment>,
     pub rows: Vec<Row>,
-    /// What did not take part, and why.
-    pub absent: Vec<(String, String)>,
+    pub absent: Vec<Absent>,
+}
+
+/// One that did not take part.
+#[derive(Clone, Debug)]
+pub(crate) struct Absent {
+    pub name: String,
+    pub why: String,
+    /// The user named it; others are looked for and may not be there.
+    pub by_name: bool,
+}
+
+impl Serialize for Absent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.name, &self.why).serialize(serializer)
+    }
 }
 
 /// A number as people read it: 1,234,567.
@@ -33,6 +47,28 @@ pub(crate) fn thousands(n: u64) -> String {
     text
 }
 
+/// So many frames, or one.
+pub(crate) fn frames(n: u64) -> String {
+    format!("{} frame{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+/// A measured number, not negative, with so many digits that say something, and never fewer than stand before the point: what is little does not
+/// look like nothing.
+pub(crate) fn figure(value: f64, digits: i32) -> String {
+    if !value.is_finite() {
+        return "unknown".to_owned();
+    }
+    let magnitude = if value > 0.0 { value.log10().floor() as i32 } else { 0 };
+    let places = (digits - 1 - magnitude).clamp(0, 12) as usize;
+    let text = format!("{value:.places$}");
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let whole = thousands(whole.parse().unwrap_or(u64::MAX));
+    match part.trim_end_matches('0') {
+        "" => whole,
+        part => format!("{whole}.{part}"),
+    }
+}
+
 /// What is not there is an empty cell.
 fn cell<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(String::new, text)
@@ -42,7 +78,7 @@ fn cell<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
 pub(crate) fn micros(point: Latency) -> String {
     match point {
         Latency::Ahead => "unknown".to_owned(),
-        Latency::Time(time) => format!("{:.0}", time.as_nanos() as f64 / 1e3),
+        Latency::Time(time) => figure(time.as_nanos() as f64 / 1e3, 3),
         Latency::Beyond => format!("> {} s", Latencies::LONGEST.as_secs()),
     }
 }
@@ -95,18 +131,18 @@ impl Report {
         if row.runs == 0 {
             return vec![name, row.error.clone().unwrap_or_default()];
         }
-        let rate = cell(row.rate, |rate| thousands(rate.round() as u64));
-        let cpu = cell(row.cpu_seconds_per_million, |cpu| format!("{cpu:.3}"));
+        let rate = cell(row.rate, |rate| figure(rate, 4));
+        let cpu = cell(row.cpu_seconds_per_million, |cpu| figure(cpu, 3));
         let latency = |n: usize| cell(row.latency_us, |points| micros(points[n]));
         let burst = cell(row.largest_burst, |burst| burst.to_string());
-        let nanos = |ns: Option<f64>| cell(ns, |ns| format!("{ns:.0}"));
+        let nanos = |ns: Option<f64>| cell(ns, |ns| figure(ns, 3));
         match self.measure {
             "elapsed" => vec![
                 name,
                 cell(row.packets, thousands),
                 row.runs.to_string(),
                 cell(row.seconds, |seconds| format!("{seconds:.6}")),
-                cell(row.packets.zip(row.seconds), |(packets, seconds)| thousands((packets as f64 / seconds) as u64)),
+                cell(row.packets.zip(row.seconds), |(packets, seconds)| figure(packets as f64 / seconds, 4)),
             ],
             "stages" => vec![
                 name,
@@ -122,7 +158,12 @@ impl Report {
                 latency(2),
             ],
             "zero-loss" => {
-                vec![name, if row.interrupted { format!("at least {rate}") } else { rate }, burst, cpu, latency(2)]
+                let rate = match row.rate {
+                    None => "none".to_owned(),
+                    Some(_) if row.interrupted => format!("at least {rate}"),
+                    Some(_) => rate,
+                };
+                vec![name, rate, burst, cpu, latency(2)]
             }
             measure => vec![
                 name,
@@ -132,13 +173,41 @@ impl Report {
                 known(row.received),
                 known(row.dropped_said),
                 known(row.missing),
-                cell(row.missing_percent, |percent| format!("{percent:.4}")),
+                cell(row.missing_percent, |percent| figure(percent, 4)),
                 cell(row.doubled, thousands),
                 cell(row.reordered, thousands),
                 burst,
                 cpu,
                 latency(2),
             ],
+        }
+    }
+
+    /// What was asked for and could not be measured. That frames are missing is a result.
+    pub(crate) fn unmeasured(&self) -> Vec<String> {
+        let mut all: Vec<String> =
+            self.rows.iter().filter_map(|row| Some(label(row) + ": " + &self.lacks(row)?)).collect();
+        let named = self.absent.iter().filter(|absent| absent.by_name);
+        all.extend(named.map(|absent| format!("{}: {}", absent.name, absent.why)));
+        if self.rows.is_empty() && all.is_empty() {
+            all.push("nobody took part".to_owned());
+        }
+        all
+    }
+
+    /// What a row does not tell, though it is there to tell it.
+    fn lacks(&self, row: &Row) -> Option<String> {
+        let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        if row.runs == 0 {
+            return Some(first(row.error.as_deref().unwrap_or("no run")));
+        }
+        if let Some(why) = &row.interrupted_by {
+            return Some(first(why));
+        }
+        match self.measure {
+            "stages" if row.received == Some(0) => Some("nothing arrived".to_owned()),
+            "drop-rate" | "expect" if row.missing.is_none() => Some("what is missing is not known".to_owned()),
+            _ => None,
         }
     }
 
@@ -151,7 +220,7 @@ impl Report {
                 remarks.push(format!("{}: {options}", row.contestant));
             }
         }
-        remarks.extend(self.absent.iter().map(|(name, why)| format!("{name}: not measured: {why}")));
+        remarks.extend(self.absent.iter().map(|Absent { name, why, .. }| format!("{name}: not measured: {why}")));
         remarks
     }
 
@@ -190,36 +259,46 @@ impl Report {
     }
 }
 
-fn remarks_of(row: &Row) -> Vec<String> {
+/// Whose row it is, and under which load.
+fn label(row: &Row) -> String {
     let load = match (row.rate_wanted, row.packets, &row.stage) {
         (_, _, Some(stage)) => format!(", {stage}"),
         (Some(rate), ..) => format!(" at {rate}/s"),
-        (_, Some(packets), _) => format!(" with {} frames", thousands(packets)),
+        (_, Some(packets), _) => format!(" with {}", frames(packets)),
         _ => String::new(),
     };
+    row.contestant.clone() + &load
+}
+
+fn remarks_of(row: &Row) -> Vec<String> {
     let mut remarks = Vec::new();
     if row.runs > 0
         && let Some(error) = &row.error
     {
         remarks.push(format!("{} of {} runs failed, the first: {error}", row.failed, row.failed + row.runs));
     }
-    if row.interrupted {
-        remarks.push("interrupted: what was found until then".to_owned());
+    match (row.interrupted, &row.interrupted_by) {
+        (true, Some(why)) => remarks.push(format!("interrupted: {why}: what was counted until then")),
+        (true, None) => remarks.push("interrupted: what was found until then".to_owned()),
+        (false, Some(why)) => remarks.push(format!("a run was interrupted and does not count: {why}")),
+        (false, None) => {}
     }
     if let Some(ahead) = row.latency_ahead.filter(|ahead| *ahead > 0) {
-        let ahead = thousands(ahead);
+        let have = if ahead == 1 { "has" } else { "have" };
         remarks.push(format!(
-            "{ahead} frames have a stamp in the receiver's future: the clocks differ, so no latency is exact"
+            "{} {have} a stamp in the receiver's future: the clocks differ, so no latency is exact",
+            frames(ahead)
         ));
     }
     if let Some(beyond) = row.latency_beyond.filter(|beyond| *beyond > 0) {
-        remarks.push(format!("{} frames took more than {} s", thousands(beyond), Latencies::LONGEST.as_secs()));
+        remarks.push(format!("{} took more than {} s", frames(beyond), Latencies::LONGEST.as_secs()));
     }
     if let Some(behind) = row.behind_seconds.filter(|behind| *behind > 0.0) {
-        remarks.push(format!("the generator fell {behind:.3} s behind: the rate is more than it can do"));
+        remarks.push(format!("the generator fell {} s behind: the rate is more than it can do", figure(behind, 3)));
     }
     remarks.extend(row.notes.iter().cloned());
-    remarks.into_iter().map(|remark| format!("{}{load}: {remark}", row.contestant)).collect()
+    let label = label(row);
+    remarks.into_iter().map(|remark| format!("{label}: {remark}")).collect()
 }
 
 #[cfg(test)]
@@ -228,10 +307,47 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
+        assert_eq!([0, 1, 1000].map(frames), ["0 frames", "1 frame", "1,000 frames"]);
         assert_eq!(
             [0, 999, 1000, 1_389_000, u64::MAX].map(thousands),
             ["0", "999", "1,000", "1,389,000", "18,446,744,073,709,551,615"]
         );
+    }
+
+    #[test]
+    fn what_is_little_does_not_look_like_nothing() {
+        let figures = [0.0, 0.5, 0.033_33, 19.87, 20.0, 194.26, 999.96, 1000.4, 1_234_567.8, f64::INFINITY];
+        let texts = ["0", "0.5", "0.03333", "19.87", "20", "194.3", "1,000", "1,000", "1,234,568", "unknown"];
+        assert_eq!(figures.map(|value| figure(value, 4)), texts);
+        assert_eq!([58.61, 463.4, 0.116].map(|value| figure(value, 3)), ["58.6", "463", "0.116"]);
+        let rate = Some(0.5);
+        let row = Row { runs: 1, rate_wanted: rate, rate, missing_percent: Some(1e-7), ..Row::default() };
+        let report = Report { measure: "drop-rate", rows: vec![row], ..Report::default() };
+        let table = report.table();
+        assert!(table.contains(" 0.5 ") && table.contains(" 0.0000001"), "{table}");
+    }
+
+    #[test]
+    fn what_was_asked_for_and_not_measured_is_named_and_a_loss_is_a_result() {
+        let row = |contestant: &str| Row { contestant: contestant.into(), runs: 1, ..Row::default() };
+        let unmeasured = |measure, row: Row| Report { measure, rows: vec![row], ..Report::default() }.unmeasured();
+        let none: [String; 0] = [];
+        let all_lost = Row { sent: Some(5), received: Some(0), missing: Some(5), ..row("packet") };
+        assert_eq!(unmeasured("drop-rate", all_lost.clone()), none);
+        let sink = Row { stage: Some("+ Kafka".into()), ..all_lost };
+        assert_eq!(unmeasured("stages", sink), ["packet, + Kafka: nothing arrived"]);
+        assert_eq!(unmeasured("zero-loss", row("packet")), none);
+        assert_eq!(unmeasured("expect", row("packet")), ["packet: what is missing is not known"]);
+        let cut = Row { missing: Some(0), interrupted_by: Some("tap0 was deleted".into()), ..row("packet") };
+        assert_eq!(unmeasured("expect", cut), ["packet: tap0 was deleted"]);
+        let failed = Row { packets: Some(1000), ..Row::failed("tshark", None, &anyhow::anyhow!("it\nended")) };
+        assert_eq!(unmeasured("elapsed", failed), ["tshark with 1,000 frames: it"]);
+        let absent = |by_name| Absent { name: "scapy".into(), why: "not there".into(), by_name };
+        let missing = Row { missing: Some(3), ..row("packet") };
+        let report = Report { measure: "drop-rate", rows: vec![missing], ..Report::default() };
+        let with = |by_name| Report { absent: vec![absent(by_name)], rows: report.rows.clone(), ..Report::default() };
+        assert_eq!((with(false).unmeasured(), with(true).unmeasured()), (vec![], vec!["scapy: not there".to_owned()]));
+        assert_eq!(Report::default().unmeasured(), ["nobody took part"]);
     }
 
     #[test]
@@ -252,7 +368,7 @@ mod tests {
         let report = Report {
             measure: "drop-rate",
             rows: vec![row, failed],
-            absent: vec![("dumpcap".into(), "not installed".into())],
+            absent: vec![Absent { name: "dumpcap".into(), why: "not installed".into(), by_name: false }],
             ..Report::default()
         };
         let table = report.table();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capture::CaptureError;
 use pktgen::{Latency, Quantiles};
 use serde::{Serialize, Serializer};
 
@@ -20,6 +21,8 @@ pub(crate) struct Row {
     pub error: Option<String>,
     /// The measurement was cut short: the figures are of a run that was not whole, or of a search that had not ended.
     pub interrupted: bool,
+    /// What cut it short, if not the user: of the run that the figures are of, or of one that does not count.
+    pub interrupted_by: Option<String>,
     pub sent: Option<u64>,
     /// Different frames that arrived, by their numbers.
     pub received: Option<u64>,
@@ -72,7 +75,14 @@ fn microseconds<S: Serializer>(latency: &Option<[Latency; 5]>, serializer: S) ->
 impl Row {
     /// A run that failed.
     pub(crate) fn failed(contestant: &str, rate_wanted: Option<f64>, error: &anyhow::Error) -> Self {
-        let error = Some(crate::explain(error));
+        // It was there when the measurement began, or there were no run.
+        let gone = error.chain().find_map(|cause| match cause.downcast_ref() {
+            Some(CaptureError::NoSuchInterface { name }) => {
+                Some(format!("the interface {name} was deleted or renamed"))
+            }
+            _ => None,
+        });
+        let error = Some(gone.unwrap_or_else(|| crate::explain(error)));
         Self { contestant: contestant.to_owned(), rate_wanted, failed: 1, error, ..Self::default() }
     }
 
@@ -149,6 +159,7 @@ pub(crate) fn medians(rows: &[Row]) -> Option<Row> {
         runs: good.iter().map(|row| row.runs).sum(),
         failed,
         error,
+        interrupted_by: rows.iter().find_map(|row| row.interrupted_by.clone()),
         rate: real(|row| row.rate),
         sent: count(|row| row.sent),
         received: count(|row| row.received),

@@ -13,7 +13,7 @@ use pktgen::{Addresses, Endpoints, Kind, Limits, MacRange, Pace, Rate, Source, U
 use super::args::Common;
 use super::contestant::{Capture, Contestant, Field, Running};
 use super::lab::Lab;
-use super::report::{Report, known};
+use super::report::{Report, figure, frames, known};
 use super::row::{Row, medians};
 use crate::generate::{TxBackend, default_backend};
 use crate::tell;
@@ -135,7 +135,8 @@ impl Bench<'_> {
             captured = Some(running.finish(self.stop)?);
         }
         let reached = captured.as_ref().and_then(|capture| capture.reached).or(reached);
-        let (reached, capture) = reached.zip(captured).with_context(|| format!("{count} frames were not reached"))?;
+        let (reached, capture) =
+            reached.zip(captured).with_context(|| format!("it did not reach {}", frames(count)))?;
         let frames = capture.counted.unwrap_or_else(|| capture.tracker.seen() + capture.tracker.arrivals().other);
         if frames < count {
             bail!("it ended after {frames} frames of {count}");
@@ -173,8 +174,8 @@ impl Bench<'_> {
         let arrivals = tracker.arrivals();
         if counted.is_none() && arrivals.received == 0 && arrivals.other > 0 {
             bail!(
-                "{} frames came, and none has a number that can be read: does it keep too few octets of each?",
-                arrivals.other
+                "{} came, and none has a number that can be read: does it keep too few octets of each?",
+                frames(arrivals.other)
             );
         }
         let received = counted.unwrap_or(arrivals.received);
@@ -195,7 +196,7 @@ impl Bench<'_> {
         row.other_frames = Some(arrivals.other);
         if sent.unknown > 0 {
             row.notes
-                .push(format!("{} frames may have left or not, so that nobody knows what is missing", sent.unknown));
+                .push(format!("{} may have left or not, so that nobody knows what is missing", frames(sent.unknown)));
         } else {
             row.set_missing(arrivals.missing);
         }
@@ -266,15 +267,15 @@ fn search(resolution: f64, mut run: impl FnMut(Option<f64>) -> Result<Row>) -> R
         true => Ok(()),
         false => highest_without_loss(ceiling, resolution, |rate| Ok(trial(Some(rate))?.0)).map(drop),
     });
-    let none = || anyhow!("lost frames at every rate that was tried");
     match (best, searched) {
         (Some(best), Ok(())) => best,
         (Some(best), Err(_)) if interrupted => Row { interrupted, ..best },
         (Some(best), Err(error)) => Row { failed: 1, error: Some(crate::explain(&error)), ..best },
-        (None, searched) => {
-            let error = searched.err().unwrap_or_else(none);
-            Row { interrupted, ..Row::failed("", None, &error) }
+        // That is what was asked.
+        (None, Ok(())) => {
+            Row { runs: 1, notes: vec!["lost frames at every rate that was tried".to_owned()], ..Row::default() }
         }
+        (None, Err(error)) => Row { interrupted, ..Row::failed("", None, &error) },
     }
 }
 
@@ -299,12 +300,12 @@ pub(super) fn one_line(row: &Row) -> String {
         return format!("{}: {error}", row.contestant);
     }
     if let (Some(packets), Some(seconds)) = (row.packets, row.seconds) {
-        return format!("{}: {packets} frames in {seconds:.6} s", row.contestant);
+        return format!("{}: {} in {seconds:.6} s", row.contestant, frames(packets));
     }
     format!(
-        "{} at {:.0}/s: sent {}, received {}, missing {}, dropped as it says {}",
+        "{}{}: sent {}, received {}, missing {}, dropped (said) {}",
         row.contestant,
-        row.rate.unwrap_or(0.0),
+        row.rate.map_or_else(String::new, |rate| format!(" at {}/s", figure(rate, 4))),
         known(row.sent),
         known(row.received),
         known(row.missing),
@@ -335,6 +336,9 @@ mod tests {
         assert!(cut.rate.is_some_and(|rate| rate < 1e5) && cut.interrupted && cut.runs == 1, "{cut:?}");
         let broken = trials(8, |_| bail!("the cable"));
         assert_eq!((broken.rate, broken.failed, broken.error.as_deref()), (cut.rate, 1, Some("the cable")));
+        let lossy = search(0.01, |_| Ok(Row { rate: Some(1e6), missing: Some(1), runs: 1, ..Row::default() }));
+        assert_eq!((lossy.rate, lossy.runs, lossy.failed), (None, 1, 0));
+        assert!(lossy.notes[0].contains("every rate"), "{lossy:?}");
         let early = trials(2, |row| Ok(Row { interrupted: true, ..row }));
         assert_eq!((early.rate, early.runs, early.error.as_deref()), (None, 0, Some("interrupted")));
     }

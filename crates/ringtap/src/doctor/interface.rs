@@ -41,9 +41,13 @@ fn offload(nic: &Nic, which: Offload, on: bool) -> Finding {
             Verdict::Problem,
             "The NIC (or the host of a virtual machine) merges received segments before they are captured: sizes and counts are not those of the wire.",
         ),
-        Offload::Gso | Offload::Tso => (
+        Offload::Tso => (
             Verdict::Advice,
-            "What this machine sends is captured before it is cut into segments. Received frames are not affected; sending costs more without.",
+            "What this machine sends is captured before the NIC cuts it into segments. Received frames are not affected; sending costs more without.",
+        ),
+        Offload::Gso => (
+            Verdict::Advice,
+            "What this machine sends is captured before the kernel cuts it into segments. Received frames are not affected; sending costs more without.",
         ),
         Offload::RxVlan => (
             Verdict::Advice,

@@ -8,6 +8,8 @@ use super::finding::{Finding, Topic, Verdict};
 const QUEUE_MEMORY: u64 = 32 << 20;
 /// What a packet socket without a ring asks for: the kernel doubles it.
 const RECEIVE_BUFFER: u64 = 16 << 20;
+/// Modules of mechanisms; the others are drivers.
+pub(crate) const MECHANISMS: [&str; 2] = ["netmap", "pf_ring"];
 const HUGE_PAGE: u64 = 2 << 20;
 
 /// All checks, in the order of the topics. `queues`: receive queues of the interfaces that are looked at.
@@ -131,7 +133,9 @@ fn clock(machine: &Machine) -> Finding {
 
 fn modules(machine: &Machine) -> Finding {
     let modules = machine.modules.iter().map(|(name, module)| match module {
-        Module::Absent => format!("{name} not loaded"),
+        // A driver that is at work and no module is part of the kernel.
+        Module::Absent if MECHANISMS.contains(&name.as_str()) => format!("{name} not loaded"),
+        Module::Absent => format!("{name} built in"),
         Module::Loaded { version: Some(version) } => format!("{name} {version}"),
         Module::Loaded { version: None } => format!("{name} loaded"),
     });

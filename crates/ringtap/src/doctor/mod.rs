@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use netdev::interfaces::{self, InterfaceInfo};
+use rustix::process::geteuid;
 
 use crate::config::options::Summary;
 use crate::{Failure, print};
@@ -56,22 +57,22 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
         let there = fs::exists(&args.journal).unwrap_or(true);
         let undone = || Journal::open(&args.journal)?.undo(&mut Live);
         let deeds = if there { undone().map_err(Failure::Running)? } else { Vec::new() };
-        show(&[], &deeds, args)?;
+        show(&Sight::default(), &deeds, args)?;
         return told(deeds.iter().all(|deed| deed.outcome != Outcome::Failed));
     }
-    let mut findings = look(args)?;
+    let mut sight = look(args)?;
     let mut deeds = Vec::new();
     if args.fix {
-        let changes: Vec<_> = findings.iter().flat_map(|finding| finding.fix.clone()).collect();
+        let changes: Vec<_> = sight.findings.iter().flat_map(|finding| finding.fix.clone()).collect();
         if !changes.is_empty() {
-            let fixed = || Journal::open(&args.journal)?.fix(changes, &mut Live);
+            let fixed = || Journal::open(&args.journal).context("nothing was changed")?.fix(changes, &mut Live);
             deeds = fixed().map_err(Failure::Running)?;
         }
         // As it is now.
-        findings = look(args)?;
+        sight = look(args)?;
     }
-    show(&findings, &deeds, args)?;
-    let problem = findings.iter().any(|finding| finding.verdict == Verdict::Problem);
+    show(&sight, &deeds, args)?;
+    let problem = sight.findings.iter().any(|finding| finding.verdict == Verdict::Problem);
     told(!problem && deeds.iter().all(|deed| deed.outcome != Outcome::Failed))
 }
 
@@ -79,7 +80,14 @@ fn told(good: bool) -> Result<(), Failure> {
     if good { Ok(()) } else { Err(Failure::Told) }
 }
 
-fn look(args: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
+/// What was looked at, and what was found there.
+#[derive(Default)]
+struct Sight {
+    interfaces: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+fn look(args: &DoctorArgs) -> Result<Sight, Failure> {
     let chosen = chosen(&args.interfaces)?;
     let nics: Vec<_> = chosen.iter().map(read::nic).collect();
     let mut drivers: Vec<String> = chosen.iter().filter_map(|info| info.driver.clone()).collect();
@@ -90,7 +98,7 @@ fn look(args: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
     let mut findings: Vec<Finding> = nics.iter().flat_map(|nic| interface::check(nic, &machine)).collect();
     findings.extend(machine::check(&machine, queues));
     findings.retain(|finding| args.only.is_empty() || args.only.contains(&finding.topic));
-    Ok(findings)
+    Ok(Sight { interfaces: nics.into_iter().map(|nic| nic.name).collect(), findings })
 }
 
 fn chosen(names: &[String]) -> Result<Vec<InterfaceInfo>, Failure> {
@@ -105,18 +113,18 @@ fn chosen(names: &[String]) -> Result<Vec<InterfaceInfo>, Failure> {
     Ok(all.into_iter().filter(|info| names.contains(&info.name)).collect())
 }
 
-fn show(findings: &[Finding], deeds: &[Deed], args: &DoctorArgs) -> Result<(), Failure> {
+fn show(sight: &Sight, deeds: &[Deed], args: &DoctorArgs) -> Result<(), Failure> {
+    let Sight { interfaces, findings } = sight;
     let text = match (args.summary, args.undo) {
-        (Summary::Json, _) => print::json(findings, deeds),
+        (Summary::Json, _) => print::json(interfaces, findings, deeds),
         (Summary::Text, true) if deeds.is_empty() => "nothing to undo\n".to_owned(),
         (Summary::Text, true) => print::deeds(deeds, "undid"),
         (Summary::Text, false) => {
-            let done = match (args.fix, deeds) {
-                (true, []) => "nothing to fix that is safe to change\n\n".to_owned(),
-                (true, _) => format!("{}ringtap doctor --undo restores it\n\n", print::deeds(deeds, "did")),
-                (false, _) => String::new(),
-            };
-            done + &print::text(findings)
+            let none = "no interface is up, loopback aside: only the machine was looked at (ringtap list shows the interfaces; ip link set \
+                        IFACE up)\n\n";
+            let none = if interfaces.is_empty() { none } else { "" };
+            let done = if args.fix { print::fixed(deeds, geteuid().is_root()) } else { String::new() };
+            format!("{none}{done}{}", print::text(findings))
         }
     };
     print(text.as_bytes()).map_err(Failure::Running)

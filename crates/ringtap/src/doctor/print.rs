@@ -8,9 +8,9 @@ use serde_json::json;
 use super::finding::{Finding, Verdict};
 use super::journal::{Deed, Outcome};
 
-/// One JSON object on one line.
-pub(crate) fn json(findings: &[Finding], deeds: &[Deed]) -> String {
-    format!("{}\n", json!({ "findings": findings, "done": deeds }))
+/// One JSON object on one line. `interfaces`: those that were looked at.
+pub(crate) fn json(interfaces: &[String], findings: &[Finding], deeds: &[Deed]) -> String {
+    format!("{}\n", json!({ "interfaces": interfaces, "findings": findings, "done": deeds }))
 }
 
 /// What was done, a line each. `did` is the word for that.
@@ -21,6 +21,21 @@ pub(crate) fn deeds(deeds: &[Deed], did: &str) -> String {
         Outcome::Failed => "FAILED",
     };
     deeds.iter().map(|deed| format!("{}: {}\n", word(deed.outcome), deed.text)).collect()
+}
+
+/// What `--fix` did, and how to go on.
+pub(crate) fn fixed(all: &[Deed], is_root: bool) -> String {
+    if all.is_empty() {
+        return "nothing to fix that is safe to change\n\n".to_owned();
+    }
+    let next = if all.iter().any(|deed| deed.outcome == Outcome::Changed) {
+        "ringtap doctor --undo restores it"
+    } else if is_root {
+        "nothing was changed"
+    } else {
+        "nothing was changed, for --fix needs root: sudo ringtap doctor --fix"
+    };
+    format!("{}{next}\n\n", deeds(all, "did"))
 }
 
 /// The bad things first; what is good in one line for each topic.
@@ -54,10 +69,7 @@ pub(crate) fn text(findings: &[Finding]) -> String {
                 }
                 Verdict::Problem | Verdict::Advice => {
                     let _ = writeln!(out, "{head}{}; wanted: {}", first.present, first.wanted);
-                    // Several that mean the same stand together: the last one says it.
-                    if rest.first().is_none_or(|next| next.means != first.means) {
-                        let _ = writeln!(out, "{indent}{}", first.means);
-                    }
+                    let _ = writeln!(out, "{indent}{}", first.means);
                 }
             }
             if let Some(command) = &first.command {

@@ -10,6 +10,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, sched_getaffinity};
 
 use super::facts::{Answer, Clock, Irq, Machine, Module, Nic, cores_of};
+use super::machine::MECHANISMS;
 use crate::explain;
 
 const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0";
@@ -56,7 +57,7 @@ fn irq_cores(number: u32) -> Result<Vec<u32>, String> {
 
 /// Everything about the machine; `drivers`: modules whose version is of interest.
 pub(crate) fn machine(drivers: &[String]) -> Machine {
-    let others = ["netmap", "pf_ring"].map(str::to_owned);
+    let others = MECHANISMS.map(str::to_owned);
     let online = cores_of(&text(&format!("{CORES}/online")).unwrap_or_default());
     Machine {
         nodes: nodes(),

@@ -4,7 +4,7 @@ use netdev::ethtool::{Channels, Offload, Pause, Rings, Rss};
 
 use super::change::Target;
 use super::facts::made_up::{machine, nic};
-use super::facts::{Clock, Irq, Machine, Nic};
+use super::facts::{Clock, Irq, Machine, Module, Nic};
 use super::finding::{Finding, Topic, Verdict};
 use super::{interface, machine as of_machine, print};
 
@@ -44,6 +44,14 @@ fn where_all_is_well_nothing_is_wrong() {
     let text = print::text(&all);
     assert!(text.starts_with("Good\n") && text.contains("gro off, lro off, tso off, gso off, rxvlan off\n"), "{text}");
     assert!(text.ends_with("0 problem(s), 0 advice, 0 unknown, 18 good; --fix can change 0\n"), "{text}");
+}
+
+#[test]
+fn a_driver_without_a_module_is_part_of_the_kernel() {
+    let mut machine = machine();
+    machine.modules = ["netmap", "veth"].map(|name| (name.to_owned(), Module::Absent)).to_vec();
+    let found = of_machine::check(&machine, 4).into_iter().find(|finding| finding.topic == Topic::Modules).unwrap();
+    assert!(found.present.ends_with(", netmap not loaded, veth built in"), "{found:?}");
 }
 
 #[test]

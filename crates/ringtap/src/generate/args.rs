@@ -42,7 +42,7 @@ impl TryFrom<Backend> for TxBackend {
             Backend::Packet => Ok(Self::Packet),
             Backend::Pfring | Backend::Pcap => {
                 bail!(
-                    "--backend {}: is for receiving; frames are sent by afpacket, afxdp, netmap or packet",
+                    "--backend {} is for receiving; frames are sent by afpacket, afxdp, netmap or packet",
                     backend.name()
                 )
             }
@@ -69,15 +69,15 @@ pub(crate) struct GenArgs {
     /// What to do
     #[arg(short = 'f', long = "function", value_enum, default_value_t)]
     pub function: Function,
-    /// What is sent: uniform, imix (40, 576 and 1500 octets as 7:4:1), mix (TCP, DNS, ICMP, ARP, IPv6, VLAN), hping3 (its raw IP form of
-    /// 120 octets), or a capture file
+    /// What is sent: uniform, imix (40, 576 and 1500 octets as 7:4:1), mix (TCP, DNS, ICMP, ARP, IPv6, VLAN: questions and answers, all to
+    /// -D), hping3 (its raw IP form of 120 octets), or a capture file
     #[arg(long, value_name = "uniform|imix|mix|hping3|FILE", default_value = DEFAULT_PROFILE)]
     pub profile: String,
     /// Octets of a frame of the uniform profile, without the frame check sequence [default: 60, or as many as headers and stamp need]
     #[arg(short = 'l', long = "length", value_name = "OCTETS")]
     pub length: Option<Ranged<Plain, 14, 65_000>>,
-    /// Frames to send, or to receive; 0 for no end
-    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 0)]
+    /// Frames to send, or to receive: 1000, 20k, 10M; 0 for no end
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 0, value_parser = pktgen::frames)]
     pub count: u64,
     /// Frames per second: 1000, 20k, 1.389M; 0 or max for as fast as it goes [default: max]
     #[arg(short = 'R', long = "rate", value_name = "RATE")]
@@ -88,7 +88,7 @@ pub(crate) struct GenArgs {
     /// Destination addresses and ports [default: 10.1.0.1:1234]
     #[arg(short = 'd', long = "destination", value_name = "IP[:PORT][-IP[:PORT]]")]
     pub destination: Option<Endpoints>,
-    /// Source MAC addresses [default: the interface's]
+    /// Source MAC addresses [default: the interface's]; the answers of the mix have it with 02 set, 01 cleared and 40 inverted in the first octet
     #[arg(short = 'S', long = "source-mac", value_name = "MAC[-MAC]")]
     pub source_mac: Option<MacRange>,
     /// Destination MAC addresses [default: ff:ff:ff:ff:ff:ff]
@@ -101,7 +101,8 @@ pub(crate) struct GenArgs {
     #[arg(long, value_name = "ID")]
     pub vlan: Option<Ranged<Plain, 0, 4095>>,
     /// Stamp each frame with this stream's number, a sequence number and the time, so that the other end finds what is missing; at the end
-    /// three more frames tell how many there were
+    /// three more frames tell how many there were. Frames without payload (in the mix: TCP without data, ARP) have it behind the packet,
+    /// where hops that route or trim drop it
     #[arg(long, value_name = "N")]
     pub stream: Option<u16>,
     /// Frames handed over at once at most [default: 64; 512 for netmap as fast as it goes]
@@ -141,11 +142,14 @@ const DEFAULT_PROFILE: &str = "uniform";
 impl GenArgs {
     /// An option without effect is a misunderstanding, and is told.
     pub(crate) fn check(&self) -> Result<()> {
+        let tx = self.function == Function::Tx;
         let given = |option: &str, given: bool, used: bool, by: &str| match given && !used {
-            true => bail!("{option}: has no effect here; it is for {by}"),
+            true => bail!(
+                "{option}: has no effect here; it is for {}",
+                if tx || by.starts_with("-f tx") { by } else { "-f tx" }
+            ),
             false => Ok(()),
         };
-        let tx = self.function == Function::Tx;
         let profile = |names: &[&str]| tx && names.contains(&self.profile.as_str());
         let file = tx && !["uniform", "imix", "mix", "hping3"].contains(&self.profile.as_str());
         given("--profile", self.profile != DEFAULT_PROFILE, tx, "-f tx")?;
@@ -160,7 +164,7 @@ impl GenArgs {
         ] {
             given(option, is, tx && !file, "the profiles uniform, imix, mix and hping3")?;
         }
-        given("--stream", self.stream.is_some(), tx, "-f tx; what arrives of it is told by ringtap bench expect")?;
+        given("--stream", self.stream.is_some(), tx, "-f tx; what arrives of it is told by `ringtap bench expect`")?;
         given("-R", self.rate.is_some(), tx, "-f tx")?;
         given("-b", self.burst.is_some(), tx, "-f tx")?;
         given("--rounds", self.rounds.is_some(), file, "capture files")?;

@@ -11,6 +11,8 @@ use pktgen::Work;
 use serde::Serialize;
 
 use super::args::GenArgs;
+use super::link::LinkWatch;
+use super::words;
 use crate::backends::{Queues, Take};
 use crate::config::options::Summary;
 use crate::{Failure, print, tell};
@@ -27,6 +29,8 @@ struct Outcome {
     frames_per_second: Option<f64>,
     /// As the mechanism says; `None` if it does not know.
     dropped: Option<u64>,
+    /// Why it ended before its time.
+    interrupted: Option<String>,
 }
 
 /// How often it is looked at what has come.
@@ -61,12 +65,15 @@ impl Work for Counter {
     }
 }
 
+/// What the mechanism says at the end, and why that came too early.
+type Ended = (Result<QueueStats, CaptureError>, Result<(), CaptureError>);
+
 /// A thread for each queue.
 struct Readers {
     args: GenArgs,
     stop: Arc<AtomicBool>,
     seen: Vec<Arc<Seen>>,
-    threads: Vec<JoinHandle<Result<QueueStats, CaptureError>>>,
+    threads: Vec<JoinHandle<Ended>>,
 }
 
 impl Take for Readers {
@@ -76,9 +83,9 @@ impl Take for Readers {
         self.seen.push(Arc::clone(&counter.seen));
         let read = move || {
             args.pin(number);
-            pktgen::read(&mut queue, &stop, &mut counter)?;
+            let ended = pktgen::read(&mut queue, &stop, &mut counter);
             counter.pause();
-            queue.stats()
+            (queue.stats(), ended)
         };
         self.threads.push(thread::Builder::new().name(format!("rt-gen-rx-{number}")).spawn(read)?);
         Ok(())
@@ -94,17 +101,21 @@ impl Readers {
         self.threads.iter().any(JoinHandle::is_finished)
     }
 
-    /// Frames, their octets, and what the mechanism says was dropped.
-    fn end(self) -> Result<(u64, u64, Count)> {
+    /// Frames, their octets, what the mechanism says was dropped, and the first error.
+    fn end(self) -> Result<(u64, u64, Count, Option<CaptureError>)> {
         self.stop.store(true, Ordering::Release);
-        let mut dropped = Count::Exact(0);
+        let (mut dropped, mut problem) = (Count::Exact(0), None);
         for thread in self.threads {
-            let stats = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
-            dropped = dropped + stats.ring_dropped + stats.nic_dropped;
+            let (stats, ended) = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))?;
+            dropped = match stats {
+                Ok(stats) => dropped + stats.ring_dropped + stats.nic_dropped,
+                Err(_) => Count::Unknown,
+            };
+            problem = problem.or(ended.err());
         }
         let sum =
             |value: fn(&Seen) -> &AtomicU64| self.seen.iter().map(|seen| value(seen).load(Ordering::Relaxed)).sum();
-        Ok((sum(|seen| &seen.frames), sum(|seen| &seen.octets), dropped))
+        Ok((sum(|seen| &seen.frames), sum(|seen| &seen.octets), dropped, problem))
     }
 }
 
@@ -117,40 +128,56 @@ pub(super) fn receive(args: &GenArgs, stop: &Arc<AtomicBool>) -> Result<(), Fail
         .and_then(|(queues, _)| queues.give(&mut readers))
         .map_err(Failure::Setup)?;
     tell(format_args!("receiving on {} by {}", args.interface, backend.name()));
+    let mut link = LinkWatch::new(&args.interface);
     let begin = Instant::now();
     let (mut shown, mut first, mut last) = ((0, begin), None, (0, begin));
-    loop {
+    let interrupted = loop {
         let (seen, now) = (readers.frames(), Instant::now());
         if seen > last.0 {
             last = (seen, now);
             first.get_or_insert(last);
         }
         if now - shown.1 >= Duration::from_secs(1) {
-            tell(format_args!("{seen} frames, {:.0}/s", (seen - shown.0) as f64 / (now - shown.1).as_secs_f64()));
+            let rate = (seen - shown.0) as f64 / (now - shown.1).as_secs_f64();
+            tell(format_args!("{}, {}/s", words::frames(seen), words::rate(rate)));
             shown = (seen, now);
         }
         let enough = args.count > 0 && seen >= args.count;
         let over = args.duration.is_some_and(|time| now - begin >= time.duration());
-        if enough || over || stop.load(Ordering::Relaxed) || readers.ended() {
-            break;
+        let interrupted = link.end(now);
+        if enough || over || interrupted.is_some() || stop.load(Ordering::Relaxed) || readers.ended() {
+            break interrupted;
         }
         thread::sleep(TICK);
-    }
-    let (frames, octets, dropped) = readers.end().map_err(Failure::Running)?;
+    };
+    let (frames, octets, dropped, problem) = readers.end().map_err(Failure::Running)?;
+    let interrupted = interrupted.or_else(|| problem.map(|error| link.explain(&error)));
     let seconds = first.map(|(_, then)| (last.1 - then).as_secs_f64()).filter(|seconds| *seconds > 0.0);
     let frames_per_second = first.zip(seconds).map(|((before, _), seconds)| (last.0 - before) as f64 / seconds);
-    let outcome = Outcome { frames, octets, seconds, frames_per_second, dropped: dropped.exact() };
+    let outcome = Outcome { frames, octets, seconds, frames_per_second, dropped: dropped.exact(), interrupted };
     let text = match args.summary {
         Summary::Text => describe(&outcome),
         Summary::Json => serde_json::to_string(&outcome).map_err(|e| Failure::Running(e.into()))? + "\n",
     };
-    print(text.as_bytes()).map_err(Failure::Running)
+    print(text.as_bytes()).map_err(Failure::Running)?;
+    match outcome.interrupted {
+        Some(why) => {
+            tell(format_args!("ringtap: {why}"));
+            Err(Failure::Told)
+        }
+        None => Ok(()),
+    }
 }
 
 fn describe(outcome: &Outcome) -> String {
-    let mut text = format!("received {} frames ({} octets)", outcome.frames, outcome.octets);
+    let mut text = format!("received {} ({} octets)", words::frames(outcome.frames), outcome.octets);
     if let (Some(seconds), Some(rate)) = (outcome.seconds, outcome.frames_per_second) {
-        text += &format!(" in {seconds:.2} s: {rate:.0} frames/s");
+        text += &format!(" in {seconds:.2} s: {} frames/s", words::rate(rate));
     }
-    text + &format!("; dropped, as the mechanism says: {}\n", super::or_unknown(outcome.dropped))
+    text += &format!("; dropped, as the mechanism says: {}", super::or_unknown(outcome.dropped));
+    if let Some(why) = &outcome.interrupted {
+        text += &format!("; interrupted: {why}");
+    }
+    text.push('\n');
+    text
 }

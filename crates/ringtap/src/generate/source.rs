@@ -33,6 +33,17 @@ impl AnySource {
             _ => None,
         }
     }
+
+    /// What is to be known of its stamps, if not all stand inside of packets.
+    pub(crate) fn note_on_stamps(&self) -> Option<String> {
+        let Self::Mix(mix) = self else { return None };
+        Some(format!(
+            "--stream: {} of {} frames of the mix have no payload (TCP without data, ARP) and their stamp behind the packet: a hop that \
+             routes, or bridges with br_netfilter, drops it, and they are counted as missing",
+            mix.trailers(),
+            mix.round()
+        ))
+    }
 }
 
 impl Source for AnySource {
@@ -52,6 +63,15 @@ impl Source for AnySource {
             Self::Imix(source) => source.longest(),
             Self::Mix(source) => source.longest(),
             Self::Replay(source) => source.longest(),
+        }
+    }
+
+    fn longest_untagged(&self) -> usize {
+        match self {
+            Self::Uniform(source) => source.longest_untagged(),
+            Self::Imix(source) => source.longest_untagged(),
+            Self::Mix(source) => source.longest_untagged(),
+            Self::Replay(source) => source.longest_untagged(),
         }
     }
 
@@ -123,7 +143,7 @@ fn addresses(args: &GenArgs) -> Result<Addresses> {
 /// All Ethernet frames of a file, in memory: at the highest rates there is no time to read.
 fn replay(args: &GenArgs, file: &str) -> Result<Replay> {
     if !Path::new(file).exists() {
-        bail!("--profile {file:?}: neither uniform, imix, mix or hping3, nor a file");
+        bail!("--profile {file:?}: neither uniform, imix, mix or hping3, nor a file that is there");
     }
     let mut queue = FileQueue::open([file], FileOptions::default())?;
     let mut frames: Vec<(Vec<u8>, Duration)> = Vec::new();
@@ -146,13 +166,15 @@ fn replay(args: &GenArgs, file: &str) -> Result<Replay> {
         }
     }
     if others > 0 {
-        bail!("{file}: {others} packets have another link type than Ethernet, and cannot be sent here");
+        bail!("{file}: packets of another link type than Ethernet ({others} of them) cannot be sent here");
     }
     if empty > 0 {
-        tracing::warn!("{file}: {empty} packets without an octet are left out");
+        tracing::warn!("{file}: packets without an octet are left out ({empty} of them)");
     }
     if cut > 0 {
-        tracing::warn!("{file}: {cut} packets were cut when they were captured; they are sent as short as they are");
+        tracing::warn!(
+            "{file}: packets that were cut when they were captured are sent as short as they are ({cut} of them)"
+        );
     }
     let rounds = args.rounds.map_or(1, |rounds| if rounds == 0 { u64::MAX } else { rounds });
     let speed = args.speed.map(|speed| speed.0);

@@ -240,6 +240,12 @@ impl Done {
         String::from_utf8(self.stdout.clone()).expect("UTF-8 on standard output")
     }
 
+    /// The JSON on standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{}: {error}:\n{}", self.what, self.stderr))
+    }
+
     /// The records on standard output.
     pub(crate) fn records(&self) -> Vec<Value> {
         records(&self.stdout)

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use pktgen::Endpoints;
 
 use super::contestant::{Contestant, Field};
-use super::report::Report;
+use super::report::{Absent, Report};
 use super::row::{Row, median, medians};
 use super::run::{Bench, FIRST_ADDRESS, one_line};
 use crate::backends::{Backend, Queues};
@@ -49,6 +49,12 @@ impl Stage<'_> {
 /// The place of the worker among the stages: each sink is compared with it, and not with the sink before.
 const WORKER: usize = 3;
 
+/// The sinks that the user named, or else a file of its own.
+pub(crate) fn or_own(goals: &[Goal]) -> &[Goal] {
+    static OWN: [Goal; 1] = [Goal::File(None)];
+    if goals.is_empty() { &OWN } else { goals }
+}
+
 /// Where the time of a frame goes: each mechanism, each stage. All stages once, then all again, so that a busy minute hits all; what a stage
 /// takes by itself is compared within a round.
 pub(crate) fn measure(
@@ -64,7 +70,8 @@ pub(crate) fn measure(
     let stages: Vec<Stage<'_>> = first.into_iter().chain(goals.iter().map(Stage::Sink)).collect();
     for contestant in &field.present {
         let Contestant::Ours { backend, .. } = contestant else {
-            report.absent.push((contestant.name().to_owned(), "stages are ringtap's own".to_owned()));
+            let (name, why) = (contestant.name().to_owned(), "stages are ringtap's own".to_owned());
+            report.absent.push(Absent { name, why, by_name: true });
             continue;
         };
         let mut rounds: Vec<Vec<Row>> = stages.iter().map(|_| Vec::new()).collect();
@@ -155,12 +162,19 @@ fn run(bench: &Bench<'_>, backend: Backend, stage: Stage<'_>, rate: Option<f64>,
     let found = sink.map(|sink| sink.finish(bench.stop)).transpose();
     kept?;
     let options = opened?;
-    let ((frames, cpu), found) = (read?, found?.flatten());
+    let ((stats, cpu), found) = (read?, found?.flatten());
+    let frames = stats.received;
+    let dropped = (stats.ring_dropped + stats.nic_dropped).exact();
     let Some(sent) = sent.transpose()?.filter(|sent| sent.sent > 0) else {
         bail!("{}", if interrupted { "interrupted" } else { "nothing was sent" })
     };
-    let mut row =
-        Row { interrupted, received: Some(frames), options: Some(options), ..Row::sent(backend.name(), rate, &sent) };
+    let mut row = Row {
+        interrupted,
+        received: Some(frames),
+        dropped_said: dropped,
+        options: Some(options),
+        ..Row::sent(backend.name(), rate, &sent)
+    };
     row.set_cpu(Some(cpu), frames);
     if let Some(arrivals) = found.map(|tracker| tracker.arrivals()) {
         (row.received, row.doubled) = (Some(arrivals.received), Some(arrivals.doubled));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use pipeline::ledger::{Ledger, QueueCounters};
 use pipeline::worker::Lane;
 use pktgen::{Source, Stamp, StampKind, Tracker};
@@ -17,11 +17,14 @@ use shipper::{FileConfig, KafkaConfig, SinkConfig, SinkHandle, TopicReader, Work
 
 use crate::bench::process::IMPATIENCE;
 use crate::bench::run::{FIRST_ADDRESS, STREAM};
+use crate::bench::scratch::Scratch;
 
 /// Buffers of a worker.
 pub(super) const BUFFERS: usize = 32;
 /// How long a sink may take for what it has when the traffic is over.
 const DRAIN: Duration = Duration::from_secs(60);
+/// How long a sink may take to answer at the start.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this long without a new record nothing more will come.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -60,9 +63,14 @@ impl Goal {
             Self::File(Some(path)) if path.exists() => {
                 bail!("{} is there already: name a file that is not, for it is removed afterwards", path.display())
             }
-            Self::File(_) => Ok(()),
+            Self::File(Some(path)) => {
+                let config = FileConfig { path: path.clone(), rotate: u64::MAX, zstd: None };
+                shipper::probe(&SinkConfig::File(config), PROBE_TIMEOUT)?;
+                Ok(())
+            }
+            Self::File(None) => Scratch::new().map(drop),
             Self::Kafka(config) => {
-                shipper::probe(&SinkConfig::Kafka(config.clone()), Duration::from_secs(5))?;
+                shipper::probe(&SinkConfig::Kafka(config.clone()), PROBE_TIMEOUT)?;
                 Ok(())
             }
         }
@@ -87,7 +95,7 @@ pub(super) struct Sink {
     written: Arc<OnceLock<u64>>,
     tail: Option<thread::JoinHandle<Result<Tracker>>>,
     _file: Option<Removed>,
-    _folder: Option<tempfile::TempDir>,
+    _folder: Option<Scratch>,
 }
 
 impl Sink {
@@ -99,9 +107,10 @@ impl Sink {
         let config = match goal {
             None => SinkConfig::Null,
             Some(Goal::File(path)) => {
-                let own = tempfile::tempdir().context("cannot make a temporary folder")?;
-                let path = path.clone().unwrap_or_else(|| own.path().join("records.ndjson"));
-                folder = Some(own);
+                let path = match path {
+                    Some(path) => path.clone(),
+                    None => folder.insert(Scratch::new()?).path().join("records.ndjson"),
+                };
                 file = Some(Removed(path.clone()));
                 let config = SinkConfig::File(FileConfig { path: path.clone(), rotate: u64::MAX, zstd: None });
                 tail = Some(thread::spawn(move || follow_file(&path, &over, &stamps)));

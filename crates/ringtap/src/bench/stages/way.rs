@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
-use capture::{Frame, Interface, LinkType, RxQueue};
+use capture::{Frame, Interface, LinkType, QueueStats, RxQueue};
 use pipeline::batch::OpenBatch;
 use pipeline::dissect::Layers;
 use pipeline::ledger::QueueCounters;
@@ -34,12 +34,12 @@ pub(super) enum Way {
 pub(super) struct Reader {
     pub way: Option<Way>,
     pub stop: Arc<AtomicBool>,
-    pub thread: Option<JoinHandle<Result<(u64, Duration)>>>,
+    pub thread: Option<JoinHandle<Result<(QueueStats, Duration)>>>,
 }
 
 impl Reader {
-    /// Frames that were read, and the CPU time of the thread.
-    pub(super) fn join(self) -> Result<(u64, Duration)> {
+    /// The queue's counters, and the CPU time of the thread.
+    pub(super) fn join(self) -> Result<(QueueStats, Duration)> {
         let thread = self.thread.ok_or_else(|| anyhow!("the mechanism has no queue"))?;
         thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))?
     }
@@ -66,7 +66,7 @@ impl Take for Reader {
                 }
                 Way::Worker { lanes, account } => run_worker(&mut queue, &stop, lanes, account)?,
             }
-            Ok((queue.stats()?.received, thread_time().saturating_sub(before)))
+            Ok((queue.stats()?, thread_time().saturating_sub(before)))
         };
         self.thread = Some(thread::Builder::new().name("rt-bench-stage".to_owned()).spawn(go)?);
         Ok(())

@@ -1,90 +1,40 @@
 //! The receiving end of a measurement between two machines: `ringtap gen --stream` sends, this finds out what arrived.
 
+mod readers;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use capture::{CaptureError, Count, RxQueue};
-use netdev::interfaces;
-use pktgen::{Arrivals, Doubt, Progress, Received, Tracker, receive_until};
+use capture::Count;
+use netdev::{Device, Follow, Link, interfaces};
+use pktgen::{Arrivals, Doubt, Tracker};
 
 use super::args::Measure;
 use super::environment;
 use super::lab::End;
 use super::output::Files;
-use super::report::{Report, known, micros, thousands};
+use super::report::{Report, figure, frames, known, micros, thousands};
 use super::row::{Row, medians};
-use crate::backends::{Backend, Queues, Take};
+use crate::backends::{Backend, Queues};
 use crate::config::options::Summary;
-use crate::{Failure, print, tell};
+use crate::{Failure, explain, tell};
+use readers::{Readers, Received};
 
-/// What a thread has seen so far.
-#[derive(Clone, Debug, Default)]
-struct Sight {
-    streams: BTreeMap<u16, Progress>,
-    frames: u64,
-}
-
-/// A thread for each queue; all end when the streams have ended, or are told to.
-struct Readers {
-    only: Vec<u16>,
-    stop: Arc<AtomicBool>,
-    sights: Vec<Arc<Mutex<Sight>>>,
-    threads: Vec<JoinHandle<Result<Received, CaptureError>>>,
-}
-
-impl Take for Readers {
-    fn take<Q: RxQueue + Send + 'static>(&mut self, mut queue: Q) -> Result<()> {
-        let (stop, sight) = (Arc::clone(&self.stop), Arc::new(Mutex::new(Sight::default())));
-        self.sights.push(Arc::clone(&sight));
-        let number = self.threads.len();
-        let tracker = Tracker::of(self.only.iter().copied());
-        let read = move || {
-            crate::session::pin_to(number);
-            let mut looked: Option<Instant> = None;
-            receive_until(&mut queue, tracker, &stop, &[], |tracker| {
-                // A mechanism that wakes up for every few frames shall not pay for this each time.
-                if looked.is_some_and(|looked| looked.elapsed() < LOOK) {
-                    return;
-                }
-                looked = Some(Instant::now());
-                let seen = Sight { streams: tracker.progress().collect(), frames: tracker.seen() };
-                *sight.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-            })
-        };
-        self.threads.push(thread::Builder::new().name(format!("rt-expect-{number}")).spawn(read)?);
-        Ok(())
-    }
-}
-
-impl Readers {
-    /// What all threads have seen: the frames that tell an end come to one queue, and those that contradict it perhaps to another.
-    fn sight(&self) -> Sight {
-        let mut all = Sight::default();
-        for sight in &self.sights {
-            let sight = sight.lock().unwrap_or_else(PoisonError::into_inner);
-            all.frames += sight.frames;
-            for (stream, progress) in &sight.streams {
-                all.streams.entry(*stream).or_default().merge(progress);
-            }
-        }
-        all
-    }
-}
-
-/// How often threads tell what they have seen.
-const LOOK: Duration = Duration::from_millis(10);
 /// So long nothing more of the streams has to come after their ends: they may have been told early, or by somebody else.
 const SETTLE: Duration = Duration::from_millis(500);
+/// How often it is looked whether the interface is still there.
+const PRESENCE: Duration = Duration::from_millis(200);
 
 /// What is waited for.
 struct Wanted<'w> {
     interface: &'w str,
     backend: Backend,
     queues: Option<usize>,
+    libpcap: Option<&'w Path>,
     streams: usize,
     only: &'w [u16],
     time: Option<Duration>,
@@ -92,15 +42,20 @@ struct Wanted<'w> {
 }
 
 pub(crate) fn expect(measure: &Measure, stop: &AtomicBool) -> Result<(), Failure> {
-    let Measure::Expect { streams, only, repeats, interface, backend, queues, time, summary, files } = measure else {
+    let Measure::Expect { streams, only, repeats, interface, backend, queues, libpcap, time, summary, files } = measure
+    else {
         return Ok(());
     };
     let files = Files::prepare(files).map_err(Failure::Setup)?;
+    if libpcap.is_some() && *backend != Backend::Pcap {
+        return Err(Failure::Setup(anyhow!("--libpcap: has no effect without --backend pcap")));
+    }
     let only: Vec<u16> = only.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let wanted = Wanted {
         interface,
         backend: *backend,
         queues: queues.map(|queues| queues.get() as usize),
+        libpcap: libpcap.as_deref(),
         streams: if only.is_empty() { streams.get() as usize } else { only.len() },
         only: &only,
         time: time.map(|time| time.duration()),
@@ -118,22 +73,12 @@ pub(crate) fn expect(measure: &Measure, stop: &AtomicBool) -> Result<(), Failure
             }
         };
         let of = if repeats.get() > 1 { format!(", run {} of {}", run + 1, repeats.get()) } else { String::new() };
-        let stream = only.first().unwrap_or(&1);
         tell(format_args!(
-            "receiving on {interface} by {}{of}; now start there: ringtap gen --stream {stream} ...",
-            backend.name()
+            "receiving on {interface} by {}{of}; now start at the other end: {}",
+            backend.name(),
+            hint(wanted.streams, &only)
         ));
-        // A port of a mechanism's own has no carrier.
-        let carrier = || interfaces::carrier_changes(interface).ok().flatten();
-        let before = carrier();
-        let received = wanted.receive(readers, || {
-            let kept = carrier() == before;
-            if kept {
-                Ok(())
-            } else {
-                bail!("the link of {interface} went down during the run: look at cable and switch")
-            }
-        });
+        let received = wanted.receive(readers);
         let mut row = match received {
             Err(error) if rows.is_empty() && stop.load(Ordering::Relaxed) => return Err(Failure::Running(error)),
             received => received.unwrap_or_else(|error| Row::failed(backend.name(), None, &error)),
@@ -143,11 +88,12 @@ pub(crate) fn expect(measure: &Measure, stop: &AtomicBool) -> Result<(), Failure
             tell(super::run::one_line(&row));
         }
         let over = stop.load(Ordering::Relaxed);
+        let cut = row.interrupted_by.is_some();
         // A run that the user did not wait for is none that failed.
         if row.runs > 0 || rows.is_empty() || !over {
             rows.push(row);
         }
-        if over {
+        if over || cut {
             break;
         }
     }
@@ -156,27 +102,63 @@ pub(crate) fn expect(measure: &Measure, stop: &AtomicBool) -> Result<(), Failure
         Summary::Text => describe(&row),
         Summary::Json => serde_json::to_string(&row).map_err(|e| Failure::Running(e.into()))? + "\n",
     };
-    print(text.as_bytes()).map_err(Failure::Running)?;
-    let nothing = row.runs == 0;
+    files.print(&text).map_err(Failure::Running)?;
     let environment = environment::describe(None, &End::of_this_namespace(interface), BTreeMap::new());
     let report = Report { measure: "expect", environment: Some(environment), rows: vec![row], ..Report::default() };
     files.write(&report).map_err(Failure::Running)?;
-    if nothing { Err(Failure::Told) } else { Ok(()) }
+    super::conclude(&report, stop.load(Ordering::Relaxed))
+}
+
+/// What sends those streams.
+fn hint(streams: usize, only: &[u16]) -> String {
+    let own = [1];
+    let named = if only.is_empty() { &own[..] } else { only };
+    // Threads have a stream each, with numbers that follow one another.
+    let consecutive = named.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    let senders = if consecutive { &named[..1] } else { named };
+    let threads = if consecutive && streams > 1 { format!(" -p {streams}") } else { String::new() };
+    let senders: Vec<String> =
+        senders.iter().map(|stream| format!("ringtap gen -i IFACE --stream {stream}{threads} ...")).collect();
+    senders.join(" and ")
+}
+
+/// The interface, whatever its name is later. Of a port of a mechanism's own nobody tells whether it is there and has a carrier.
+struct Presence(Option<Follow>);
+
+impl Presence {
+    fn of(interface: &str) -> Self {
+        let follow = |device| Follow::new(interface, device, false).ok();
+        Self(Device::find(interface).ok().and_then(follow))
+    }
+
+    fn is_deleted(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|follow| {
+            follow.look(Instant::now());
+            follow.link() == Link::Deleted
+        })
+    }
+
+    /// How often it had got or lost its carrier.
+    fn carrier_changes(&self) -> Option<u32> {
+        interfaces::carrier_changes(self.0.as_ref()?.name()).ok().flatten()
+    }
 }
 
 impl Wanted<'_> {
     fn open(&self) -> Result<(Readers, String)> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut readers = Readers { only: self.only.to_vec(), stop, sights: Vec::new(), threads: Vec::new() };
-        let (queues, options) = Queues::open_plain(self.backend, self.interface, self.queues, None)?;
+        let mut readers = Readers::of(self.only);
+        let (queues, options) = Queues::open_plain(self.backend, self.interface, self.queues, self.libpcap)?;
         queues.give(&mut readers)?;
         Ok((readers, options))
     }
 
     /// One run, to its end.
-    fn receive(&self, readers: Readers, kept: impl Fn() -> Result<()>) -> Result<Row> {
+    fn receive(&self, readers: Readers) -> Result<Row> {
+        let mut presence = Presence::of(self.interface);
+        let carriers = presence.carrier_changes();
         let begin = Instant::now();
-        let (mut frames, mut quiet) = (0, begin);
+        let (mut frames, mut quiet, mut looked) = (0, begin, begin);
+        let mut deleted = false;
         let interrupted = loop {
             let now = Instant::now();
             let sight = readers.sight();
@@ -187,41 +169,48 @@ impl Wanted<'_> {
             if ended >= self.streams && now - quiet >= SETTLE {
                 break false;
             }
+            if now - looked >= PRESENCE {
+                looked = now;
+                deleted = presence.is_deleted();
+            }
             let late = self.time.is_some_and(|time| now - begin >= time);
-            if late || self.stop.load(Ordering::Relaxed) || readers.threads.iter().any(JoinHandle::is_finished) {
+            if deleted || late || self.stop.load(Ordering::Relaxed) || readers.broken() {
                 break !late;
             }
             thread::sleep(Duration::from_millis(20));
         };
         // Before the queues are closed, which sets many a NIC back.
-        let kept = kept();
-        readers.stop.store(true, Ordering::Release);
-        let mut tracker = Tracker::of(self.only.iter().copied());
-        let (mut said, mut cpu) = (Count::Exact(0), Duration::ZERO);
-        for thread in readers.threads {
-            let received = thread.join().map_err(|_| anyhow!("a reader panicked; please report it"))??;
-            said = said + received.stats.ring_dropped + received.stats.nic_dropped;
-            cpu += received.cpu;
-            tracker.merge(received.tracker);
-        }
-        kept?;
-        let name = self.backend.name();
-        let row = self.account(&tracker, said, cpu);
-        Ok(Row { interrupted, ..row.unwrap_or_else(|error| Row::failed(name, None, &error)) })
+        let deleted = deleted || presence.is_deleted();
+        let kept = deleted || presence.carrier_changes() == carriers;
+        let Received { tracker, said, cpu, error } = readers.finish()?;
+        let cut = match error {
+            _ if deleted => Some(format!("{} was deleted", self.interface)),
+            Some(error) => Some(explain(&error.into())),
+            None if kept => None,
+            None => bail!("the link of {} went down during the run: look at cable and switch", self.interface),
+        };
+        let interrupted = interrupted || cut.is_some();
+        let row = self.account(&tracker, said, cpu, cut.as_deref());
+        let row = row.unwrap_or_else(|error| Row::failed(self.backend.name(), None, &error));
+        Ok(Row { interrupted, interrupted_by: cut, ..row })
     }
 
-    fn account(&self, tracker: &Tracker, said: Count, cpu: Duration) -> Result<Row> {
+    /// `cut`: what ended the run before its time.
+    fn account(&self, tracker: &Tracker, said: Count, cpu: Duration, cut: Option<&str>) -> Result<Row> {
         let streams = tracker.progress().count();
         let Arrivals { expected, received, missing, doubled, reordered, other, latency, took, doubts } =
             tracker.arrivals();
+        if let Some(cut) = cut.filter(|_| received == 0) {
+            bail!("nothing was received: {cut}");
+        }
         if received == 0 {
             let seen = match (other, streams) {
                 (0, 0) => "no frame came at all: is the cable in, is the sender's link up, is it the right interface?"
                     .to_owned(),
                 (_, 0) => format!(
-                    "{} frames came, none of them of a stream that is waited for: does the other end run `ringtap gen --stream N`, \
+                    "{} came, none of them of a stream that is waited for: does the other end run `ringtap gen --stream N`, \
                      and does a switch between take its frames elsewhere?",
-                    thousands(other)
+                    frames(other)
                 ),
                 _ => "only a stream's end came: was the sender started before this?".to_owned(),
             };
@@ -230,8 +219,9 @@ impl Wanted<'_> {
         let mut notes: Vec<String> = doubts.iter().map(doubt).collect();
         if streams > self.streams {
             notes.push(format!(
-                "{streams} streams came where {} were waited for, and all of them count; those that are meant can be named by --stream",
-                self.streams
+                "{streams} streams came where {} {} waited for, and all of them count; those that are meant can be named by --stream",
+                self.streams,
+                if self.streams == 1 { "was" } else { "were" }
             ));
         }
         if expected.is_none() {
@@ -242,15 +232,12 @@ impl Wanted<'_> {
         }
         if doubled > 0 {
             notes.push(format!(
-                "{} frames came again under a number that had come: a second way to this interface, or another sender of the same stream",
-                thousands(doubled)
+                "{} came again under a number that had come: a second way to this interface, or another sender of the same stream",
+                frames(doubled)
             ));
         }
         if let Some(more) = expected.and_then(|sent| received.checked_sub(sent)).filter(|more| *more > 0) {
-            notes.push(format!(
-                "{} frames more came than were sent: another sender of the same stream",
-                thousands(more)
-            ));
+            notes.push(format!("{} came beyond those that were sent: another sender of the same stream", frames(more)));
         }
         let mut row = Row {
             contestant: self.backend.name().to_owned(),
@@ -274,15 +261,15 @@ impl Wanted<'_> {
 
 fn doubt(doubt: &Doubt) -> String {
     let Doubt { stream, said, came } = doubt;
-    let said = thousands(*said);
+    let said = frames(*said);
     match came {
         Some(number) => format!(
-            "an end of stream {stream} that says {said} frames is not believed, for frame {} came: it was early, or somebody else's",
+            "an end of stream {stream} that says {said} is not believed, for frame {} came: it was early, or somebody else's",
             thousands(*number)
         ),
-        None => format!(
-            "an end of stream {stream} says {said} frames and another one something else: nobody knows which is right"
-        ),
+        None => {
+            format!("an end of stream {stream} says {said} and another one something else: nobody knows which is right")
+        }
     }
 }
 
@@ -290,7 +277,7 @@ fn describe(row: &Row) -> String {
     let mut text = String::new();
     if row.runs > 0 {
         text = format!(
-            "sent {}, received {}, missing {}, doubled {}, reordered {}, dropped as the mechanism says {}, other frames {}\n",
+            "sent {}, received {}, missing {}, doubled {}, reordered {}, dropped (said by the mechanism) {}, other frames {}\n",
             known(row.sent),
             known(row.received),
             known(row.missing),
@@ -304,9 +291,9 @@ fn describe(row: &Row) -> String {
         text = format!("medians of {} runs: {text}", row.runs);
     }
     if let Some(rate) = row.rate {
-        text += &format!("{} frames/s", thousands(rate.round() as u64));
+        text += &format!("{} frames/s", figure(rate, 4));
         if let Some(cpu) = row.cpu_seconds_per_million {
-            text += &format!(", {cpu:.3} CPU s per million frames");
+            text += &format!(", {} CPU s per million frames", figure(cpu, 3));
         }
         text.push('\n');
     }
@@ -324,4 +311,18 @@ fn describe(row: &Row) -> String {
         text += &(error.clone() + "\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_senders_command_is_that_of_the_streams() {
+        assert_eq!(hint(1, &[]), "ringtap gen -i IFACE --stream 1 ...");
+        assert_eq!(hint(2, &[]), "ringtap gen -i IFACE --stream 1 -p 2 ...");
+        assert_eq!(hint(2, &[7, 8]), "ringtap gen -i IFACE --stream 7 -p 2 ...");
+        assert_eq!(hint(2, &[3, 9]), "ringtap gen -i IFACE --stream 3 ... and ringtap gen -i IFACE --stream 9 ...");
+        assert_eq!(hint(1, &[65_535]), "ringtap gen -i IFACE --stream 65535 ...");
+    }
 }
