@@ -3,6 +3,7 @@
 //! Generic over the queue: one choice of the backend at start-up, none per frame. Reads the clock once a batch of frames.
 
 mod control;
+mod flows;
 mod output;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 use capture::{CaptureError, Frame, Readiness, RxBatch, RxQueue};
 
 pub use control::Control;
+pub use flows::Flows;
+use output::{AtTheEnd, Between};
 pub use output::{Lane, Output};
 
 /// How long a worker sleeps at most before it looks whether it shall stop, and whether a batch is old enough.
@@ -43,6 +46,8 @@ impl<F: FnMut(&Frame<'_>) -> bool> Matcher for F {
 
 /// Runs until the queue has ended, or `control` says so. Whatever happens, the counters are final when it returns or panics.
 ///
+/// With `flows` frames become reports of flows, and records of packets only if it says so.
+///
 /// After [`Control::stop`] the queue accepts nothing new and what it holds is still delivered; after [`Control::abort`] what was
 /// not yet looked at is counted as abandoned.
 ///
@@ -54,12 +59,18 @@ impl<F: FnMut(&Frame<'_>) -> bool> Matcher for F {
 pub fn run<Q: RxQueue>(
     queue: &mut Q,
     matcher: &mut impl Matcher,
+    flows: Option<&mut Flows>,
     output: &mut Output,
     control: &Control,
 ) -> Result<(), CaptureError> {
+    let mut flows = flows;
     // A panic is passed on, but first what was captured is handed over and all is accounted for: nothing of it is half-done,
     // for a record counts once it is committed.
-    let result = catch_unwind(AssertUnwindSafe(|| receive(queue, matcher, output, control)));
+    let result = catch_unwind(AssertUnwindSafe(|| receive(queue, matcher, &mut flows, output, control)));
+    output.count();
+    if let Some(flows) = flows {
+        flows.end(&mut AtTheEnd, output, control);
+    }
     output.finish();
     let drained = matches!(result, Ok(Ok(()))) && !control.aborting();
     output.account(catch_unwind(AssertUnwindSafe(|| queue.stats())).ok().and_then(Result::ok), drained);
@@ -69,6 +80,7 @@ pub fn run<Q: RxQueue>(
 fn receive<Q: RxQueue>(
     queue: &mut Q,
     matcher: &mut impl Matcher,
+    flows: &mut Option<&mut Flows>,
     output: &mut Output,
     control: &Control,
 ) -> Result<(), CaptureError> {
@@ -90,7 +102,10 @@ fn receive<Q: RxQueue>(
         output.learn(queue.interfaces());
         if let Some(mut batch) = queue.next_batch()? {
             now = Instant::now();
-            let result = process(&mut batch, matcher, output, control, now);
+            let result = match flows {
+                Some(flows) => flows.process(&mut batch, matcher, output, control, now),
+                None => process(&mut batch, matcher, output, control, now),
+            };
             output.count();
             result?;
         } else {
@@ -98,6 +113,9 @@ fn receive<Q: RxQueue>(
             now = Instant::now();
             if readiness == Readiness::Ended {
                 return Ok(());
+            }
+            if let Some(flows) = flows {
+                flows.advance(&mut Between(&mut *queue), output, control, now)?;
             }
         }
         output.close_if_old(now);

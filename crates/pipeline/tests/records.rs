@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use capture::{Direction, Frame, FrameFlags, InterfaceIndex, LinkType, Timestamp, VlanTag};
 use common::{encoder, record, write};
 use pipeline::dissect::{Layers, Problem};
-use pipeline::schema::{ElasticType, Field, PACKET};
+use pipeline::flow::{Flow, Packet, Reason, Table, Timeouts};
+use pipeline::schema::{ElasticType, FLOW, Field, PACKET};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -65,31 +66,35 @@ impl<'de> Deserialize<'de> for Strict {
     }
 }
 
-/// Checks a record against the schema; gives the indices of its fields in the schema.
+/// Checks a packet's record against the schema; gives the indices of its fields in the schema.
 fn check(record: &[u8]) -> Vec<usize> {
+    check_against(PACKET, record)
+}
+
+fn check_against(schema: &[Field], record: &[u8]) -> Vec<usize> {
     let text = String::from_utf8(record.to_vec()).expect("a record is UTF-8");
     let by_serde: Strict = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let mut copy = record.to_vec();
     let by_simd: Strict = simd_json::from_slice(&mut copy).unwrap_or_else(|error| panic!("{error}: {text}"));
     assert_eq!(by_serde, by_simd);
     let mut fields = Vec::new();
-    walk("", &by_serde, &mut fields, &text);
+    walk(schema, "", &by_serde, &mut fields, &text);
     assert!(fields.is_sorted_by(|a, b| a < b), "fields come in the schema's order, and once: {text}");
     fields
 }
 
-fn walk(name: &str, value: &Strict, fields: &mut Vec<usize>, record: &str) {
+fn walk(schema: &[Field], name: &str, value: &Strict, fields: &mut Vec<usize>, record: &str) {
     if let Strict::Object(entries) = value {
         assert!(!entries.is_empty(), "{name} is an empty object: {record}");
         for (key, value) in entries {
             assert!(!key.contains('.'), "{key}: {record}");
-            walk(&if name.is_empty() { key.clone() } else { format!("{name}.{key}") }, value, fields, record);
+            walk(schema, &if name.is_empty() { key.clone() } else { format!("{name}.{key}") }, value, fields, record);
         }
         return;
     }
-    let at = PACKET.iter().position(|field| field.name == name);
+    let at = schema.iter().position(|field| field.name == name);
     let at = at.unwrap_or_else(|| panic!("{name} is not in the schema: {record}"));
-    let field = &PACKET[at];
+    let field = &schema[at];
     match value {
         Strict::List(items) if field.many => assert!(items.iter().all(|item| fits(field, item)), "{name}: {record}"),
         one => assert!(!field.many && fits(field, one), "{name}: {record}"),
@@ -219,4 +224,102 @@ fn a_record_of_the_longest_of_everything_has_room() {
     let names_of_64_octets = 3 * 64;
     let longest = longest.unwrap_or(0) + names_of_64_octets;
     assert!(longest < pipeline::batch::MAX_RECORD, "{longest}");
+}
+
+/// The records of all reports of these frames' flows, which are seen at these times.
+fn flow_records(frames: &mut [OwnedFrame], mut time: impl FnMut(usize) -> Timestamp) -> Vec<Vec<u8>> {
+    let (mut encoder, mut layers, mut records) = (encoder(), Layers::default(), Vec::new());
+    let mut table = Table::new(0, &Timeouts::default());
+    let mut write = |flow: &Flow, reason: Reason| {
+        let mut room = [b'\\'; pipeline::batch::MAX_RECORD];
+        let (len, time) = encoder.flow(&mut room, flow, reason);
+        assert_eq!(time, flow.last());
+        records.push(room[..len].to_vec());
+    };
+    for (n, frame) in frames.iter_mut().enumerate() {
+        frame.timestamp = time(n);
+        let frame = frame.lend();
+        let packet = Packet::of(&frame, &layers.headers(&frame));
+        let hash = table.prepare(&packet.key);
+        table.update(&packet, hash, &mut write);
+    }
+    table.end(&mut write);
+    records
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_frames_give_sound_records_of_flows(mut frames in vec(any_octets(), 1..30), times in vec(any::<u64>(), 30)) {
+        for record in flow_records(&mut frames, |n| Timestamp::from_nanos(times[n])) {
+            check_against(FLOW, &record);
+        }
+    }
+
+    /// What is plain is no matter of taste for flows, either.
+    #[test]
+    fn a_plain_frame_s_packet_is_what_reading_it_gives(seed: u64) {
+        let frame = frames::plain_frame(&mut Random::new(seed));
+        let (mut by_headers, mut read) = (Layers::default(), Layers::default());
+        let frame = frame.lend();
+        let plain = Packet::of(&frame, &by_headers.headers(&frame));
+        read.read(&frame);
+        let read = Packet::of(&frame, &pipeline::dissect::Headers::Read(&read));
+        prop_assert_eq!(format!("{plain:?}"), format!("{read:?}"));
+    }
+}
+
+#[test]
+fn every_field_of_flow_records_is_met() {
+    let mut random = Random::new(5);
+    let mut met = BTreeSet::new();
+    for round in 0..400_u64 {
+        let mut frames: Vec<_> = (0..60).map(|_| frames::any_frame(&mut random)).collect();
+        frames.extend(conversation());
+        for record in flow_records(&mut frames, |n| Timestamp::from_nanos(round << 40 | (n as u64) << 20)) {
+            met.extend(check_against(FLOW, &record));
+        }
+    }
+    let dead: Vec<_> = (0..FLOW.len()).filter(|at| !met.contains(at)).map(|at| FLOW[at].name).collect();
+    assert!(dead.is_empty(), "never written: {dead:?}");
+}
+
+/// SYN, SYN/ACK, ACK, question, answer.
+fn conversation() -> Vec<OwnedFrame> {
+    let segment = |back: bool, flags: u8, seq: u32, ack: u32, payload: usize| {
+        let (from, to) = if back { ([2, 80], [1, 40]) } else { ([1, 40], [2, 80]) };
+        let mut packet =
+            vec![0x45, 0, 0, 40 + payload as u8, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, from[0], 192, 0, 2, to[0]];
+        packet.extend([0, from[1], 0, to[1]]);
+        packet.extend(seq.to_be_bytes());
+        packet.extend(ack.to_be_bytes());
+        packet.extend([0x50, flags, 1, 0, 0, 0, 0, 0]);
+        packet.extend(vec![0; payload]);
+        OwnedFrame { link_type: LinkType::RAW, ..OwnedFrame::ethernet(packet) }
+    };
+    vec![
+        segment(false, 2, 10, 0, 0),
+        segment(true, 0x12, 20, 11, 0),
+        segment(false, 0x10, 11, 21, 0),
+        segment(false, 0x18, 11, 21, 30),
+        segment(true, 0x18, 21, 41, 50),
+    ]
+}
+
+#[test]
+fn a_conversation_says_what_it_was() {
+    let times = [1_000, 1_040, 1_050, 1_060, 1_160];
+    let records = flow_records(&mut conversation(), |n| Timestamp::from_nanos(times[n] * 1_000_000));
+    let [record] = &records[..] else { panic!("{} records", records.len()) };
+    let record: serde_json::Value = serde_json::from_slice(record).unwrap();
+    let flow = &record["ringtap"]["flow"];
+    assert_eq!((&record["source"]["ip"], &record["source"]["port"]), (&"192.0.2.1".into(), &40.into()));
+    assert_eq!((&record["destination"]["ip"], &record["destination"]["packets"]), (&"192.0.2.2".into(), &2.into()));
+    assert_eq!(record["network"]["packets"], 5);
+    assert_eq!(record["event"]["duration"], 160_000_000);
+    assert_eq!((&flow["handshake"], &flow["reason"]), (&"complete".into(), &"end".into()));
+    assert_eq!(flow["rtt"], serde_json::json!({"responder": 40_000_000, "initiator": 10_000_000, "total": 50_000_000}));
+    assert_eq!(flow["response_time"], 100_000_000);
+    assert_eq!(flow["source"]["tcp_flags"], serde_json::json!(["syn", "psh", "ack"]));
 }

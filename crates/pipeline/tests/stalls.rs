@@ -31,7 +31,7 @@ fn with_a_dead_sink<Q: RxQueue + Send>(
             let lanes = vec![Lane { sender: Some(sender), counters: Arc::clone(sink) }];
             let mut output =
                 Output::new(encoder, Pool::new(buffers, octets), lanes, counters, 0, Duration::from_millis(5));
-            worker::run(&mut queue, &mut worker::Everything, &mut output, control)
+            worker::run(&mut queue, &mut worker::Everything, None, &mut output, control)
         });
         let begin = Instant::now();
         while !worker.is_finished() && begin.elapsed() < patience {
@@ -147,7 +147,7 @@ fn a_stop_is_passed_on_while_the_worker_waits_for_a_buffer() {
             let encoder = Encoder::new(Observer { name: "s".into(), hostname: "h".into(), run: 1 }, 0);
             let lanes = vec![Lane { sender: Some(sender), counters: of_worker }];
             let mut output = Output::new(encoder, Pool::new(2, 8192), lanes, counters, 0, Duration::from_millis(5));
-            let result = worker::run(&mut queue, &mut worker::Everything, &mut output, control);
+            let result = worker::run(&mut queue, &mut worker::Everything, None, &mut output, control);
             (result, queue.stats.ring_dropped)
         });
         thread::sleep(Duration::from_millis(300));
@@ -182,7 +182,7 @@ fn a_panic_is_passed_on_and_everything_before_it_has_an_account() {
         assert!(seen != 35, "on purpose");
         true
     };
-    let work = || worker::run(&mut queue, &mut matcher, &mut output, &Control::new(None));
+    let work = || worker::run(&mut queue, &mut matcher, None, &mut output, &Control::new(None));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
     drop(output);
     let mut records = 0;

@@ -6,11 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use capture::{Count, Frame};
+use pipeline::flow::{Table, Timeouts};
 use pipeline::handoff::{Doorbell, lane};
 use pipeline::ledger::{Ledger, Loss, Report};
 use pipeline::pool::Pool;
 use pipeline::record::{Encoder, Observer};
-use pipeline::worker::{self, Control, Lane, Output};
+use pipeline::worker::{self, Control, Flows, Lane, Output};
 use proptest::prelude::*;
 use testkit::frames;
 use testkit::queues::{FaultPlan, FaultQueue, MemoryQueue};
@@ -32,6 +33,8 @@ struct Story {
     stop_after: Option<usize>,
     abort_after: Option<usize>,
     filter: bool,
+    /// Flows are made, in a table with room for 16; and records of packets, too, or not.
+    flows: Option<bool>,
 }
 
 /// What a sink got: sequence numbers of records.
@@ -127,6 +130,8 @@ fn run(story: Story) -> Outcome {
         let pool = Pool::new(story.buffers, 8192);
         let mut output = Output::new(encoder, pool, lanes, Arc::clone(&counters), 0, Duration::from_millis(5));
         let mut queue = FaultQueue::new(MemoryQueue::new(all, &[7, 1, 64, 3]), story.faults);
+        let mut flows =
+            story.flows.map(|packets_too| Flows::new(Table::new(0, &Timeouts::default()), packets_too, true));
         let mut seen = 0;
         let mut matcher = |frame: &Frame<'_>| {
             seen += 1;
@@ -147,7 +152,7 @@ fn run(story: Story) -> Outcome {
                 aborted.store(true, Ordering::Relaxed);
             });
         }
-        failed = worker::run(&mut queue, &mut matcher, &mut output, &control).is_err();
+        failed = worker::run(&mut queue, &mut matcher, flows.as_mut(), &mut output, &control).is_err();
         drop(output);
         for (received, thread) in received.iter_mut().zip(threads) {
             *received = thread.join().expect("a sink's assertions hold");
@@ -161,12 +166,23 @@ fn check(story: Story) {
     assert_eq!(report.closes, Some(true), "{:?}, failed {failed}: {story:?}", report.gaps);
     let frames = &report.frames;
     for (sink, received) in report.sinks.iter().zip(&received) {
-        let expected: Vec<u64> = (0..frames.processed).collect();
+        let expected: Vec<u64> = (0..report.records).collect();
         assert_eq!(*received, expected, "each record once, in sequence, without gaps: {story:?}");
-        assert_eq!(sink.produced, frames.processed);
-        assert_eq!(sink.delivered + sink.expired, frames.processed);
+        assert_eq!(sink.produced, report.records);
+        assert_eq!(sink.delivered + sink.expired, report.records);
     }
-    assert_eq!(report.sinks[2].delivered, frames.processed, "nowhere takes all");
+    assert_eq!(report.sinks[2].delivered, report.records, "nowhere takes all");
+    match (story.flows, report.flows) {
+        (None, None) => assert_eq!(report.records, frames.processed),
+        (Some(packets_too), Some(flows)) => {
+            assert_eq!(report.records, flows.reports + if packets_too { frames.processed } else { 0 });
+            assert_eq!((flows.live, flows.unreported), (0, 0), "{story:?}");
+            assert_eq!(flows.reported + flows.cut_off, frames.processed);
+            let aborted = story.abort_after.is_some() || story.dies_after.is_some();
+            assert!(flows.cut_off == 0 || aborted, "{story:?}");
+        }
+        other => panic!("{other:?}: {story:?}"),
+    }
     if let Some(count) = story.count {
         assert!(frames.processed <= count);
     }
@@ -201,18 +217,28 @@ fn stories() -> impl Strategy<Value = Story> {
     let sometimes = |n: usize| proptest::option::weighted(0.25, 1..n);
     (
         (0..400_usize, faults, 1..5_usize, slow(), slow()),
-        (proptest::option::weighted(0.2, 0..4_usize), sometimes(300), sometimes(400), sometimes(400), any::<bool>()),
+        (
+            proptest::option::weighted(0.2, 0..4_usize),
+            sometimes(300),
+            sometimes(400),
+            sometimes(400),
+            any::<bool>(),
+            any::<Option<bool>>(),
+        ),
     )
-        .prop_map(|((frames, faults, buffers, one, other), (dies_after, count, stop, abort, filter))| Story {
-            frames,
-            faults,
-            buffers,
-            slow: [one, other],
-            dies_after,
-            count: count.map(|n| n as u64),
-            stop_after: stop,
-            abort_after: abort,
-            filter,
+        .prop_map(|((frames, faults, buffers, one, other), (dies_after, count, stop, abort, filter, flows))| {
+            Story {
+                frames,
+                faults,
+                buffers,
+                slow: [one, other],
+                dies_after,
+                count: count.map(|n| n as u64),
+                stop_after: stop,
+                abort_after: abort,
+                filter,
+                flows,
+            }
         })
 }
 
@@ -247,6 +273,7 @@ const QUIET: Story = Story {
     stop_after: None,
     abort_after: None,
     filter: false,
+    flows: None,
 };
 
 #[test]
@@ -269,4 +296,15 @@ fn a_dead_sink_stalls_the_worker_until_it_is_told_to_end_and_nothing_is_unaccoun
     let outcome = run(story);
     assert!(outcome.report.frames.abandoned > 0 && outcome.report.stalled.times > 0, "{:?}", outcome.report);
     check(story);
+}
+
+#[test]
+fn every_frame_is_in_one_report_and_few_records_are_made() {
+    let outcome = run(Story { flows: Some(false), ..QUIET });
+    let flows = outcome.report.flows.expect("flows are made");
+    assert_eq!((flows.reported, outcome.report.frames.processed), (300, 300));
+    assert_eq!(outcome.report.records, flows.reports);
+    assert!(flows.evicted > 0, "the table is small: {flows:?}");
+    let both = run(Story { flows: Some(true), ..QUIET });
+    assert_eq!(both.report.records, 300 + flows.reports);
 }

@@ -10,7 +10,9 @@ use clap::{Arg, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::bench::BenchArgs;
-use crate::config::options::{CaptureOptions, ConfigFile, FilterOptions, LedgerOptions, LogOptions, OutputOptions};
+use crate::config::options::{
+    CaptureOptions, ConfigFile, FilterOptions, FlowOptions, LedgerOptions, LogOptions, OutputOptions,
+};
 use crate::config::values::{Millis, Parsed, Plain, Ranged};
 use crate::doctor::DoctorArgs;
 use crate::generate::GenArgs;
@@ -72,6 +74,8 @@ pub(crate) struct CommonArgs {
     pub filter: FilterOptions,
     #[command(flatten, next_help_heading = "Output")]
     pub output: OutputOptions,
+    #[command(flatten, next_help_heading = "Flows")]
+    pub flows: FlowOptions,
     /// Any option of librdkafka; may be given several times
     #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub librdkafka: Vec<(String, String)>,
@@ -86,7 +90,7 @@ pub(crate) struct RunArgs {
     /// End after this time
     #[arg(long, value_name = "TIME")]
     pub duration: Option<Ranged<Millis, 1, { u64::MAX }>>,
-    /// End after this number of records
+    /// End after this number of records (with flows: of packets)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<Ranged<Plain, 1, { u64::MAX - 1 }>>,
     /// Show what is seen, once a second, on standard error
@@ -102,7 +106,7 @@ pub(crate) struct ReplayArgs {
     /// Packets per second: a number, original (the file's own pace) or max
     #[arg(long, value_name = "original|max|N", default_value = "max")]
     pub rate: Parsed<Rate>,
-    /// End after this number of records
+    /// End after this number of records (with flows: of packets)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<Ranged<Plain, 1, { u64::MAX - 1 }>>,
     /// Configuration file; replay reads none unless it is named
@@ -146,6 +150,7 @@ impl CommonArgs {
             capture,
             filter: FilterOptions { origin, ..self.filter },
             output: self.output,
+            flows: self.flows,
             ledger: self.ledger,
             log,
             ..ConfigFile::default()

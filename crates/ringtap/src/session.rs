@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use capture::{CaptureError, RxQueue};
+use pipeline::flow::Table;
 use pipeline::glimpse::Glimpse;
 use pipeline::ledger::{Ledger, SinkReport};
 use pipeline::pool::Pool;
 use pipeline::record::Encoder;
-use pipeline::worker::{self, Control, Lane, Matcher, Output};
+use pipeline::worker::{self, Control, Flows, Lane, Matcher, Output};
 use shipper::{SinkError, SinkHandle, SinkState, Workers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::config::options::Summary;
-use crate::settings::{LedgerSettings, OutputSettings};
+use crate::settings::{FlowSettings, LedgerSettings, OutputSettings, RecordSettings};
 use crate::{Failure, explain, show, tell};
 
 /// How often the watching thread looks around when nothing happens.
@@ -43,6 +44,8 @@ pub(crate) struct Session {
     /// For the live view.
     glimpse: Option<Glimpse>,
     output: OutputSettings,
+    records: RecordSettings,
+    planned: usize,
     workers: Vec<JoinHandle<()>>,
     buffers: usize,
     /// There was a signal.
@@ -91,7 +94,13 @@ impl Outcome {
 
 impl Session {
     /// Starts the sinks for `workers` workers, and the live view if it is wanted.
-    pub(crate) fn start(output: OutputSettings, workers: usize, count: Option<u64>, show: bool) -> Result<Self> {
+    pub(crate) fn start(
+        output: OutputSettings,
+        records: RecordSettings,
+        workers: usize,
+        count: Option<u64>,
+        show: bool,
+    ) -> Result<Self> {
         let ledger = Arc::new(Ledger::new());
         let buffers = output.buffers(workers);
         let who = Workers { sensor: output.observer.name.clone(), count: workers, buffers };
@@ -119,6 +128,8 @@ impl Session {
             lanes,
             glimpse,
             output,
+            records,
+            planned: workers,
             workers: Vec::new(),
             buffers,
             signalled: false,
@@ -144,12 +155,16 @@ impl Session {
         if let Some(glimpse) = &self.glimpse {
             output = output.with_glimpse(glimpse.clone());
         }
+        let mut flows = self.records.flows.map(|FlowSettings { memory, timeouts, packets_too, live }| {
+            Flows::new(Table::new(memory / self.planned.max(1), &timeouts), packets_too, live)
+        });
         let (control, sender) = (Arc::clone(&self.control), self.sender.clone());
         let thread = thread::Builder::new().name(format!("rt-worker-{id}")).spawn(move || {
             if let Some(core) = core {
                 pin(core);
             }
-            let work = AssertUnwindSafe(|| worker::run(&mut queue, &mut matcher, &mut output, &control));
+            let work =
+                AssertUnwindSafe(|| worker::run(&mut queue, &mut matcher, flows.as_mut(), &mut output, &control));
             let result = catch_unwind(work)
                 .unwrap_or_else(|_| Err(CaptureError::Unsupported(format!("worker {id} panicked; please report it"))));
             drop(output); // the sinks learn that nothing more comes

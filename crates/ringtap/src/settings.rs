@@ -3,10 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use pipeline::flow::Timeouts;
 use pipeline::record::Observer;
 use shipper::SinkConfig;
 
-use crate::config::options::{ConfigFile, Summary};
+use crate::config::options::{ConfigFile, Records, Summary};
 
 /// Where records go, and how.
 pub(crate) struct OutputSettings {
@@ -17,6 +18,25 @@ pub(crate) struct OutputSettings {
     pub drain_timeout: Duration,
     pub require_sinks: bool,
     pub observer: Observer,
+}
+
+/// What becomes of frames.
+#[derive(Clone, Copy)]
+pub(crate) struct RecordSettings {
+    /// `None` for packets only.
+    pub flows: Option<FlowSettings>,
+}
+
+/// How flows are made.
+#[derive(Clone, Copy)]
+pub(crate) struct FlowSettings {
+    /// Octets, all queues together.
+    pub memory: usize,
+    pub timeouts: Timeouts,
+    /// Each packet has a record as well.
+    pub packets_too: bool,
+    /// Time is this machine's, also while no packet comes.
+    pub live: bool,
 }
 
 /// How the account is given.
@@ -60,6 +80,30 @@ impl OutputSettings {
     /// Buffers for each of `workers`.
     pub(crate) fn buffers(&self, workers: usize) -> usize {
         (self.pool_octets / self.batch_octets / workers.max(1)).max(MIN_BUFFERS)
+    }
+}
+
+impl RecordSettings {
+    /// `live`: packets come as they are sent, and not out of a file.
+    pub(crate) fn new(config: &ConfigFile, live: bool) -> Self {
+        let records = config.output.records.unwrap_or_default();
+        let options = &config.flows;
+        let default = if live { (memory() / 16).min(4 << 30) } else { 256 << 20 };
+        let usual = Timeouts::default();
+        let flows = FlowSettings {
+            memory: options.flow_memory.map_or(default, |size| size.get()) as usize,
+            timeouts: Timeouts {
+                active: options.flow_active.map_or(usual.active, |time| time.duration()),
+                tcp: options.flow_tcp.map_or(usual.tcp, |time| time.duration()),
+                tcp_opening: options.flow_tcp_opening.map_or(usual.tcp_opening, |time| time.duration()),
+                tcp_closing: options.flow_tcp_closing.map_or(usual.tcp_closing, |time| time.duration()),
+                udp: options.flow_udp.map_or(usual.udp, |time| time.duration()),
+                other: options.flow_other.map_or(usual.other, |time| time.duration()),
+            },
+            packets_too: records == Records::Both,
+            live,
+        };
+        Self { flows: (records != Records::Packets).then_some(flows) }
     }
 }
 

@@ -121,6 +121,8 @@ pub struct Found {
     pub fragment: bool,
     /// Whether `protocol` was read.
     pub has_protocol: bool,
+    /// Whether `transport_at` and `transport_wire` were set: the packet is whole or a first fragment, and its header was.
+    pub has_transport_place: bool,
     /// The transport layer.
     pub transport: Transport,
     /// Octets read of the transport header's fixed part (TCP 20, UDP 8, SCTP 12, ICMP and IGMP 8).
@@ -166,6 +168,10 @@ pub struct Layers {
     pub fragment_offset: u32,
     /// Identification of the IPv6 fragment header.
     pub fragment_id: u32,
+    /// Octets of the frame before what is above IP, and octets of that on the wire, as far as IP's length goes.
+    pub transport_at: u32,
+    /// See `transport_at`.
+    pub transport_wire: u32,
     /// Source port.
     pub source_port: u16,
     /// Destination port.
@@ -178,6 +184,8 @@ pub struct Layers {
     pub tcp_flags: u16,
     /// TCP window, not scaled.
     pub window: u16,
+    /// TCP header length as the header says, options included.
+    pub tcp_header_octets: u8,
     /// TCP options.
     pub options: TcpOptions,
     /// UDP length, or UDP-Lite checksum coverage.

@@ -17,6 +17,8 @@ mod protocol {
 /// Reads the header that `layers.protocol` announces, in the first (or only) fragment.
 #[inline]
 pub(super) fn read(layers: &mut Layers, scope: Scope<'_>) {
+    layers.found.has_transport_place = true;
+    (layers.transport_at, layers.transport_wire) = (scope.at as u32, scope.wire as u32);
     match layers.protocol {
         protocol::TCP => tcp(layers, scope),
         protocol::UDP => udp(layers, scope),
@@ -47,6 +49,7 @@ fn tcp(layers: &mut Layers, scope: Scope<'_>) {
     tcp_fields(layers, header);
     layers.found.transport_octets = 20;
     let header_length = usize::from(header[12] >> 4) * 4;
+    layers.tcp_header_octets = header_length as u8;
     if header_length == 20 {
         return;
     }

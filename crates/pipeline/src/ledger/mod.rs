@@ -8,7 +8,7 @@ mod report;
 mod text;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use capture::QueueStats;
@@ -42,8 +42,22 @@ pub struct QueueCounters {
     undecodable: Counter,
     octets: Counter,
     abandoned: Counter,
+    records: Counter,
+    /// Of queues that make flows.
+    flows: OnceLock<FlowCounters>,
     stalls: Counter,
     stalled_nanos: Counter,
+}
+
+/// What becomes of packets that are counted in flows.
+#[derive(Debug, Default)]
+struct FlowCounters {
+    reports: Counter,
+    reported: Counter,
+    cut_off: Counter,
+    live: AtomicU64,
+    unreported: AtomicU64,
+    evicted: AtomicU64,
 }
 
 impl QueueCounters {
@@ -74,6 +88,28 @@ impl QueueCounters {
     /// Frames that were received but not looked at, because the process was told to stop at once.
     pub fn abandoned(&self, n: u64) {
         self.abandoned.add(n);
+    }
+
+    /// Records that were made.
+    pub fn records(&self, n: u64) {
+        self.records.add(n);
+    }
+
+    /// Reports of flows that were made, the packets in them, and packets whose reports could not be written because the process was told to
+    /// stop at once.
+    pub fn flows(&self, reports: u64, reported: u64, cut_off: u64) {
+        let flows = self.flows.get_or_init(FlowCounters::default);
+        flows.reports.add(reports);
+        flows.reported.add(reported);
+        flows.cut_off.add(cut_off);
+    }
+
+    /// How the table of flows stands: flows, packets in no report yet, and flows that were reported early for want of room since the start.
+    pub fn table(&self, live: u64, unreported: u64, evicted: u64) {
+        let flows = self.flows.get_or_init(FlowCounters::default);
+        for (counter, n) in [(&flows.live, live), (&flows.unreported, unreported), (&flows.evicted, evicted)] {
+            counter.store(n, Ordering::Relaxed);
+        }
     }
 
     /// The worker has to wait for a free buffer: the sinks are slower than the wire, and the ring has to hold.
@@ -156,6 +192,8 @@ impl Ledger {
             undecodable: Counter::default(),
             octets: Counter::default(),
             abandoned: Counter::default(),
+            records: Counter::default(),
+            flows: OnceLock::new(),
             stalls: Counter::default(),
             stalled_nanos: Counter::default(),
         });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use capture::Count;
 use serde::{Serialize, Serializer};
@@ -60,6 +61,23 @@ pub struct Stall {
     pub milliseconds: u64,
 }
 
+/// Packets in flows. `processed = reported + unreported + cut_off`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FlowReport {
+    /// Reports that were made.
+    pub reports: u64,
+    /// Packets in them.
+    pub reported: u64,
+    /// Packets of live flows that are in no report yet. None at the end.
+    pub unreported: u64,
+    /// Packets whose reports could not be written because the process was told to stop at once.
+    pub cut_off: u64,
+    /// Flows in the table. None at the end.
+    pub live: u64,
+    /// Flows that were reported early because the table was full.
+    pub evicted: u64,
+}
+
 /// One queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QueueReport {
@@ -69,6 +87,10 @@ pub struct QueueReport {
     pub queue: u16,
     /// Its frames.
     pub frames: Frames,
+    /// Records made of them.
+    pub records: u64,
+    /// Its flows, if it makes any.
+    pub flows: Option<FlowReport>,
     /// Its waits for the sinks.
     pub stalled: Stall,
 }
@@ -116,6 +138,10 @@ pub struct Report {
     pub gaps: Vec<Gap>,
     /// The sum of all queues.
     pub frames: Frames,
+    /// Records made of them.
+    pub records: u64,
+    /// The sum of all queues' flows, if any makes some.
+    pub flows: Option<FlowReport>,
     /// The sum of all queues' waits.
     pub stalled: Stall,
     /// Each queue.
@@ -146,6 +172,15 @@ impl QueueReport {
                 super_frames: stats.super_frames,
                 ring_freezes: stats.freezes,
             },
+            records: counters.records.get(),
+            flows: counters.flows.get().map(|flows| FlowReport {
+                reports: flows.reports.get(),
+                reported: flows.reported.get(),
+                unreported: flows.unreported.load(Ordering::Relaxed),
+                cut_off: flows.cut_off.get(),
+                live: flows.live.load(Ordering::Relaxed),
+                evicted: flows.evicted.load(Ordering::Relaxed),
+            }),
             stalled: Stall { times: counters.stalls.get(), milliseconds: counters.stalled_nanos.get() / 1_000_000 },
         };
         if !last {
@@ -173,6 +208,16 @@ impl QueueReport {
             f.received,
             &[f.filtered, f.processed, f.damaged, f.abandoned],
         );
+        if let Some(flows) = &self.flows {
+            check(
+                gaps,
+                format!("{name}: processed = reported + unreported + cut_off"),
+                f.processed,
+                &[flows.reported, flows.unreported, flows.cut_off],
+            );
+        } else {
+            check(gaps, format!("{name}: processed = records"), f.processed, &[self.records]);
+        }
     }
 }
 
@@ -221,6 +266,8 @@ impl SinkReport {
 impl Report {
     pub(super) fn new(last: bool, queues: Vec<QueueReport>, sinks: Vec<SinkReport>) -> Self {
         let frames = Frames::sum(&queues);
+        let records = queues.iter().map(|queue| queue.records).sum();
+        let flows = queues.iter().filter_map(|queue| queue.flows).reduce(FlowReport::with);
         let stalled = Stall {
             times: queues.iter().map(|q| q.stalled.times).sum(),
             milliseconds: queues.iter().map(|q| q.stalled.milliseconds).sum(),
@@ -229,7 +276,7 @@ impl Report {
         if last {
             queues.iter().for_each(|queue| queue.gaps(&mut gaps));
             for sink in &sinks {
-                check(&mut gaps, format!("{}: produced = processed", sink.sink), sink.produced, &[frames.processed]);
+                check(&mut gaps, format!("{}: produced = records", sink.sink), sink.produced, &[records]);
                 check(
                     &mut gaps,
                     format!("{}: produced = delivered + rejected + spooled + expired", sink.sink),
@@ -238,7 +285,20 @@ impl Report {
                 );
             }
         }
-        Self { closes: last.then_some(gaps.is_empty()), gaps, frames, stalled, queues, sinks }
+        Self { closes: last.then_some(gaps.is_empty()), gaps, frames, records, flows, stalled, queues, sinks }
+    }
+}
+
+impl FlowReport {
+    fn with(self, other: Self) -> Self {
+        Self {
+            reports: self.reports + other.reports,
+            reported: self.reported + other.reported,
+            unreported: self.unreported + other.unreported,
+            cut_off: self.cut_off + other.cut_off,
+            live: self.live + other.live,
+            evicted: self.evicted + other.evicted,
+        }
     }
 }
 

@@ -34,6 +34,21 @@ impl fmt::Display for Report {
         if frames.super_frames > 0 {
             write!(f, "   (merged by GRO/LRO {}: sizes are not those of the wire)", frames.super_frames)?;
         }
+        if let Some(flows) = &self.flows {
+            write!(f, "\nflows    processed {} = reported {}", frames.processed, flows.reported)?;
+            for (name, n) in [("unreported", flows.unreported), ("cut_off", flows.cut_off)] {
+                if n > 0 {
+                    write!(f, " + {name} {n}")?;
+                }
+            }
+            write!(f, "   ({} reports", flows.reports)?;
+            for (name, n) in [("live flows", flows.live), ("flows reported early, the table was full", flows.evicted)] {
+                if n > 0 {
+                    write!(f, "; {n} {name}")?;
+                }
+            }
+            f.write_str(")")?;
+        }
         for sink in &self.sinks {
             write!(f, "\nrecords  {sink}")?;
         }

@@ -18,6 +18,13 @@ const NANOS_START: usize = TIME_START + SECONDS + 1;
 /// Room that names may take: with the fixed text around them they stay below [`HEAD`].
 const NAME_OCTETS: usize = 64;
 
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecordKind {
+    Packet,
+    Flow,
+}
+
 /// The head of the records of one queue and one interface.
 pub(super) struct Head {
     template: [u8; HEAD],
@@ -36,26 +43,34 @@ pub(super) struct Head {
 
 impl Head {
     /// `run` and `queue` make `event.id` unique together with the sequence number.
-    pub(super) fn new(observer: &str, hostname: &str, interface: &str, run: u64, queue: u16) -> Self {
+    pub(super) fn new(kind: RecordKind, observer: &str, hostname: &str, interface: &str, run: u64, queue: u16) -> Self {
+        let mut about = br#""observer":{"name":"#.to_vec();
+        json_string(&mut about, observer);
+        about.extend_from_slice(br#","hostname":"#);
+        json_string(&mut about, hostname);
+        about.extend_from_slice(br#","ingress":{"interface":{"name":"#);
+        json_string(&mut about, interface);
+        about.extend_from_slice(b"}}},");
+
         let mut start = Vec::with_capacity(HEAD);
         start.extend_from_slice(br#"{"@timestamp":"1970-01-01T00:00:00.000000000Z","ecs":{"version":"8.17.0"},"#);
-        start.extend_from_slice(
-            br#""event":{"kind":"event","category":["network"],"type":["info"],"module":"ringtap","#,
-        );
-        start.extend_from_slice(br#""dataset":"ringtap.packet","id":""#);
+        // A flow's event goes on behind the head: the observer stands before it.
+        let (kind, tail) = match kind {
+            RecordKind::Packet => {
+                (&br#""type":["info"],"module":"ringtap","dataset":"ringtap.packet","#[..], [b"},", &*about].concat())
+            }
+            RecordKind::Flow => {
+                start.extend_from_slice(&about);
+                (&br#""type":["connection"],"module":"ringtap","dataset":"ringtap.flow","#[..], b",".to_vec())
+            }
+        };
+        start.extend_from_slice(br#""event":{"kind":"event","category":["network"],"#);
+        start.extend_from_slice(kind);
+        start.extend_from_slice(br#""id":""#);
         start.extend_from_slice(format!("{:012x}-{queue:03x}-{:016x}", run & 0xffff_ffff_ffff, 0).as_bytes());
         let id_end = start.len();
         start.extend_from_slice(br#"","sequence":"#);
         let sequence = start.len();
-
-        let mut tail = Vec::new();
-        tail.extend_from_slice(br#"},"observer":{"name":"#);
-        json_string(&mut tail, observer);
-        tail.extend_from_slice(br#","hostname":"#);
-        json_string(&mut tail, hostname);
-        tail.extend_from_slice(br#","ingress":{"interface":{"name":"#);
-        json_string(&mut tail, interface);
-        tail.extend_from_slice(b"}}},");
 
         let mut template = [0; HEAD];
         template[..sequence].copy_from_slice(&start);
@@ -120,13 +135,44 @@ impl Head {
     #[cold]
     fn set_second(&mut self, second: u64) {
         self.second_start = second * 1_000_000_000;
-        let (year, month, day) = civil(second / 86_400);
-        let of_day = (second % 86_400) as u32;
-        let [c, d, y, z, m, n, a, b] = digits(year * 10_000 + month * 100 + day);
-        let [_, _, h, i, j, k, s, t] = digits(of_day / 3600 * 10_000 + of_day / 60 % 60 * 100 + of_day % 60);
-        let text = [c, d, y, z, b'-', m, n, b'-', a, b, b'T', h, i, b':', j, k, b':', s, t];
-        self.template[TIME_START..TIME_START + SECONDS].copy_from_slice(&text);
+        self.template[TIME_START..TIME_START + SECONDS].copy_from_slice(&second_text(second));
     }
+}
+
+/// A time as JSON has it, with what it has in common with the one before kept.
+pub(super) struct Moment {
+    second: u64,
+    text: [u8; SECONDS],
+}
+
+impl Default for Moment {
+    fn default() -> Self {
+        Self { second: 0, text: second_text(0) }
+    }
+}
+
+impl Moment {
+    /// `"2026-11-23T18:06:00.000000000Z",`
+    pub(super) fn write(&mut self, out: &mut Out<'_>, time: Timestamp) {
+        if time.seconds() != self.second {
+            (self.second, self.text) = (time.seconds(), second_text(time.seconds()));
+        }
+        let nanos = time.subsec_nanos();
+        out.literal(b"\"");
+        out.literal(&self.text);
+        out.literal(&[b'.', b'0' + (nanos / 100_000_000) as u8]);
+        out.literal(&digits(nanos % 100_000_000));
+        out.literal(b"Z\",");
+    }
+}
+
+/// `2026-11-23T18:06:00`
+fn second_text(second: u64) -> [u8; SECONDS] {
+    let (year, month, day) = civil(second / 86_400);
+    let of_day = (second % 86_400) as u32;
+    let [c, d, y, z, m, n, a, b] = digits(year * 10_000 + month * 100 + day);
+    let [_, _, h, i, j, k, s, t] = digits(of_day / 3600 * 10_000 + of_day / 60 % 60 * 100 + of_day % 60);
+    [c, d, y, z, b'-', m, n, b'-', a, b, b'T', h, i, b':', j, k, b':', s, t]
 }
 
 /// Eight digits with leading zeros.
@@ -187,7 +233,7 @@ mod tests {
     #[test]
     fn the_longest_names_and_numbers_fit_and_odd_names_are_escaped() {
         let odd = "\"\\\u{1}ü\u{1f600}".repeat(40);
-        let mut head = Head::new(&odd, &odd, &odd, u64::MAX, u16::MAX);
+        let mut head = Head::new(RecordKind::Packet, &odd, &odd, &odd, u64::MAX, u16::MAX);
         let record = parsed(&mut head, u64::MAX, Timestamp::from_nanos(u64::MAX));
         assert!(odd.starts_with(record["observer"]["name"].as_str().unwrap()));
         assert_eq!(record["event"]["sequence"], u64::MAX);
@@ -196,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_time_before_the_last_second_of_all_is_written_as_it_is() {
-        let mut head = Head::new("s", "h", "eth0", 7, 1);
+        let mut head = Head::new(RecordKind::Packet, "s", "h", "eth0", 7, 1);
         let last = parsed(&mut head, 0, Timestamp::from_nanos(u64::MAX));
         assert_eq!(last["@timestamp"], "2554-07-21T23:34:33.709551615Z");
         assert_eq!(parsed(&mut head, 1, Timestamp::from_nanos(5))["@timestamp"], "1970-01-01T00:00:00.000000005Z");
@@ -204,7 +250,7 @@ mod tests {
 
     #[test]
     fn counting_on_changes_every_digit_that_must_change() {
-        let mut head = Head::new("s", "h", "eth0", 7, 1);
+        let mut head = Head::new(RecordKind::Packet, "s", "h", "eth0", 7, 1);
         for start in [0, 95, 9_990, 65_500, 999_990, 0xffff_fff0, u64::from(u32::MAX) * 0x1_0000 - 20] {
             for sequence in start..start + 600 {
                 let record = parsed(&mut head, sequence, Timestamp::EPOCH);
@@ -217,7 +263,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_sequence_may_follow_any_other(sequences in proptest::collection::vec(any::<u64>(), 1..20)) {
-            let mut head = Head::new("s", "h", "eth0", 7, 1);
+            let mut head = Head::new(RecordKind::Packet, "s", "h", "eth0", 7, 1);
             for sequence in sequences {
                 prop_assert_eq!(&parsed(&mut head, sequence, Timestamp::EPOCH)["event"]["sequence"], sequence);
             }
@@ -225,7 +271,7 @@ mod tests {
 
         #[test]
         fn times_are_jiff_s(nanos: u64) {
-            let mut head = Head::new("s", "h", "eth0", 0, 0);
+            let mut head = Head::new(RecordKind::Packet, "s", "h", "eth0", 0, 0);
             let expected = jiff::Timestamp::from_nanosecond(i128::from(nanos)).unwrap();
             let record = parsed(&mut head, 0, Timestamp::from_nanos(nanos));
             prop_assert_eq!(record["@timestamp"].as_str().unwrap(), format!("{expected:.9}"));

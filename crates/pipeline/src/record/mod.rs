@@ -3,17 +3,19 @@
 //! The names, types and meanings of all fields stand in [`schema`](crate::schema), against which this is tested.
 
 mod body;
+mod flow;
 mod head;
 mod names;
 mod out;
 mod plain;
 mod tables;
 
-use capture::{Frame, Interface};
+use capture::{Frame, Interface, Timestamp};
 
 use crate::batch::MAX_RECORD;
 use crate::dissect::{Headers, Layers};
-use head::Head;
+use crate::flow::{Flow, Reason};
+use head::{Head, Moment, RecordKind};
 use out::Out;
 
 pub use names::transport_name;
@@ -36,21 +38,36 @@ pub struct Encoder {
     next_sequence: u64,
     /// One for each interface of the queue.
     heads: Vec<Head>,
+    flow_heads: Vec<Head>,
+    moments: [Moment; 2],
 }
 
 impl Encoder {
     /// For the queue numbered `queue`, whose records are numbered from 0.
     #[must_use]
     pub fn new(observer: Observer, queue: u16) -> Self {
-        Self { observer, queue, next_sequence: 0, heads: Vec::new() }
+        Self {
+            observer,
+            queue,
+            next_sequence: 0,
+            heads: Vec::new(),
+            flow_heads: Vec::new(),
+            moments: Default::default(),
+        }
     }
 
     /// Learns the names of the queue's interfaces. Call it before the first frame, and again when the table has grown.
     pub fn set_interfaces(&mut self, interfaces: &[Interface]) {
         for interface in &interfaces[self.heads.len().min(interfaces.len())..] {
-            let Observer { name, hostname, run } = &self.observer;
-            self.heads.push(Head::new(name, hostname, &interface.name, *run, self.queue));
+            self.add(&interface.name);
         }
+    }
+
+    fn add(&mut self, interface: &str) {
+        let Observer { name, hostname, run } = &self.observer;
+        let head = |kind| Head::new(kind, name, hostname, interface, *run, self.queue);
+        self.heads.push(head(RecordKind::Packet));
+        self.flow_heads.push(head(RecordKind::Flow));
     }
 
     /// The sequence number that the next record gets: also how many were written.
@@ -75,8 +92,20 @@ impl Encoder {
     /// A frame whose interface is not in the table: a bug of the backend, but its frames count all the same.
     #[cold]
     fn unknown_interface(&mut self) {
-        let Observer { name, hostname, run } = &self.observer;
-        self.heads.push(Head::new(name, hostname, "unknown", *run, self.queue));
+        self.add("unknown");
+    }
+
+    /// Writes the record of a flow's report, and gives its length in octets, which is below [`MAX_RECORD`], and its time.
+    pub fn flow(&mut self, room: &mut [u8; MAX_RECORD], flow: &Flow, reason: Reason) -> (usize, Timestamp) {
+        let mut out = Out::new(room);
+        while flow.interface() >= self.flow_heads.len() {
+            self.unknown_interface();
+        }
+        let time = flow.last();
+        self.flow_heads[flow.interface()].stamp(&mut out, self.next_sequence, time);
+        self.next_sequence += 1;
+        flow::write(&mut out, &mut self.moments, flow, reason);
+        (out.len(), time)
     }
 }
 

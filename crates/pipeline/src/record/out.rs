@@ -135,6 +135,23 @@ impl<'a, const ROOM: usize> Out<'a, ROOM> {
         self.piece(&(digits | ASCII).to_le_bytes(), 8);
     }
 
+    /// A decimal number of any size.
+    pub(super) fn long(&mut self, n: u64) {
+        match u32::try_from(n) {
+            Ok(n) => self.number(n),
+            Err(_) => {
+                self.long(n / 100_000_000);
+                self.piece(&(eight_digits((n % 100_000_000) as u32) | ASCII).to_le_bytes(), 8);
+            }
+        }
+    }
+
+    /// The same as a value.
+    pub(super) fn long_value(&mut self, n: u64) {
+        self.long(n);
+        self.piece(b",", 1);
+    }
+
     /// A number that is a value: with a comma behind.
     #[inline(always)]
     pub(super) fn value(&mut self, n: u32) {
@@ -207,9 +224,14 @@ impl<'a, const ROOM: usize> Out<'a, ROOM> {
         self.hex16((n >> 16) as u16);
         self.hex16(n as u16);
         // The second half's "0x" goes.
-        let at = self.position - 6;
-        self.buffer.copy_within(at + 2..at + 6, at);
-        self.position -= 2;
+        self.cut(4, 2);
+    }
+
+    /// Takes `n` octets out that stand before the last `behind`.
+    pub(super) fn cut(&mut self, behind: usize, n: usize) {
+        let from = self.position - behind;
+        self.buffer.copy_within(from..self.position, from - n);
+        self.position -= n;
     }
 
     /// An array of the tables' flags, which is short as a rule.
@@ -328,6 +350,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn long_numbers_are_std_s(n: u64, shift in 0..64_u32) {
+            prop_assert_eq!(written(|out| out.long(n >> shift)), (n >> shift).to_string());
+        }
+
         #[test]
         fn numbers_are_std_s(n: u32) {
             prop_assert_eq!(written(|out| out.number(n)), n.to_string());

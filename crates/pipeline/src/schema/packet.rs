@@ -1,20 +1,11 @@
 //! The fields of packet records, in the order in which they are written.
 
 use super::{
-    ElasticType::{self, Boolean, DateNanos, Ip, Keyword, Long},
+    ElasticType::{Boolean, DateNanos, Ip, Keyword, Long},
     Field,
     ParquetType::{self, TimestampNanos, UInt8, UInt16, UInt32, UInt64, Utf8},
+    many, one,
 };
-
-type Text = &'static str;
-
-const fn one(name: Text, elastic: ElasticType, parquet: ParquetType, unit: Text, source: Text, doc: Text) -> Field {
-    Field { name, elastic, parquet, many: false, unit, source, doc }
-}
-
-const fn many(name: Text, elastic: ElasticType, parquet: ParquetType, unit: Text, source: Text, doc: Text) -> Field {
-    Field { name, elastic, parquet, many: true, unit, source, doc }
-}
 
 /// Every field that a packet record can have: name, type in Elasticsearch, type in Parquet, unit, where from, meaning.
 #[rustfmt::skip]

@@ -4,11 +4,12 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use capture::{CaptureError, Count, Frame, Interface, QueueStats, RxBatch};
+use capture::{CaptureError, Count, Frame, Interface, QueueStats, RxBatch, RxQueue};
 
 use super::{Control, STATS_INTERVAL};
 use crate::batch::OpenBatch;
 use crate::dissect::Layers;
+use crate::flow::{Flow, Packet, Reason};
 use crate::glimpse::Glimpse;
 use crate::handoff::LaneSender;
 use crate::ledger::{Loss, QueueCounters, SinkCounters};
@@ -27,9 +28,57 @@ pub struct Lane {
     pub counters: Arc<SinkCounters>,
 }
 
+/// Where frames come from, as far as it is to be looked at while sinks are waited for.
+pub(super) trait Source {
+    /// The capture side's counters; `None` if they are not to be had here.
+    fn stats(&mut self) -> Result<Option<QueueStats>, CaptureError>;
+    /// Accept nothing new.
+    fn stop(&mut self) -> Result<(), CaptureError>;
+}
+
+impl<B: RxBatch> Source for B {
+    fn stats(&mut self) -> Result<Option<QueueStats>, CaptureError> {
+        RxBatch::stats(self).map(Some)
+    }
+
+    fn stop(&mut self) -> Result<(), CaptureError> {
+        RxBatch::stop(self)
+    }
+}
+
+/// A queue of which no batch is out.
+pub(super) struct Between<'q, Q>(pub(super) &'q mut Q);
+
+impl<Q: RxQueue> Source for Between<'_, Q> {
+    fn stats(&mut self) -> Result<Option<QueueStats>, CaptureError> {
+        self.0.stats().map(Some)
+    }
+
+    fn stop(&mut self) -> Result<(), CaptureError> {
+        self.0.stop()
+    }
+}
+
+/// Nothing comes any more.
+pub(super) struct AtTheEnd;
+
+impl Source for AtTheEnd {
+    fn stats(&mut self) -> Result<Option<QueueStats>, CaptureError> {
+        Ok(None)
+    }
+
+    fn stop(&mut self) -> Result<(), CaptureError> {
+        Ok(())
+    }
+}
+
 /// What is not yet in the counters.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Pending {
+    records: u64,
+    reports: u64,
+    reported: u64,
+    cut_off: u64,
     processed: u64,
     undecodable: u64,
     octets: u64,
@@ -118,25 +167,68 @@ impl Output {
         let len = record.write(frame, &headers);
         self.pending.undecodable += u64::from(headers.problem().is_some());
         open.commit(len, frame.timestamp);
+        self.pending.records += 1;
         self.pending.processed += 1;
         self.pending.octets += u64::from(frame.wire_len);
+    }
+
+    /// The packet of a frame, for the table of flows. Writes its record, too, if `recorded`, for which there is room.
+    #[inline(always)]
+    pub(super) fn packet(&mut self, frame: &Frame<'_>, recorded: bool) -> Packet {
+        let headers = self.layers.headers(frame);
+        let packet = Packet::of(frame, &headers);
+        if recorded
+            && let Some(open) = &mut self.open
+            && let Some(room) = open.room()
+        {
+            let len = self.encoder.begin(room, frame).write(frame, &headers);
+            open.commit(len, frame.timestamp);
+            self.pending.records += 1;
+        }
+        self.pending.undecodable += u64::from(headers.problem().is_some());
+        self.pending.processed += 1;
+        self.pending.octets += u64::from(frame.wire_len);
+        packet
+    }
+
+    /// Writes a flow's report of so many packets, for which [`has_room`](Self::has_room) found room.
+    pub(super) fn report(&mut self, flow: &Flow, reason: Reason, packets: u64) {
+        let Some(open) = &mut self.open else { return };
+        let Some(room) = open.room() else { return };
+        let (len, time) = self.encoder.flow(room, flow, reason);
+        open.commit(len, time);
+        self.pending.records += 1;
+        self.pending.reports += 1;
+        self.pending.reported += packets;
+    }
+
+    /// Packets of a report that cannot be written any more.
+    pub(super) fn cut_off(&mut self, packets: u64) {
+        self.pending.cut_off += packets;
+    }
+
+    /// How the table of flows stands.
+    pub(super) fn flows(&mut self, live: u64, unreported: u64, evicted: u64) {
+        let Pending { reports, reported, cut_off, .. } = &mut self.pending;
+        self.counters.flows(mem::take(reports), mem::take(reported), mem::take(cut_off));
+        self.counters.table(live, unreported, evicted);
     }
 
     /// Hands the full batch over and begins another, waiting for a free buffer if need be. `false` if the process is to end at once.
     ///
     /// # Errors
-    /// What the batch of frames said when it was asked for its counters.
+    /// What the source said when it was asked for its counters.
     #[cold]
     pub(super) fn make_room(
         &mut self,
-        frames: &mut impl RxBatch,
+        source: &mut impl Source,
         control: &Control,
         now: Instant,
     ) -> Result<bool, CaptureError> {
         self.close(now);
         let buffer = match self.pool.take() {
             Some(buffer) => buffer,
-            None => match self.wait_for_buffer(frames, control)? {
+            None => match self.wait_for_buffer(source, control)? {
                 Some(buffer) => buffer,
                 None => return Ok(false),
             },
@@ -147,11 +239,7 @@ impl Output {
 
     /// All buffers are under way: the sinks are slower than the wire. The ring holds what arrives meanwhile, and counts what
     /// it cannot hold. That may last, so the account is kept up to date, and the wish to stop is heard.
-    fn wait_for_buffer(
-        &mut self,
-        frames: &mut impl RxBatch,
-        control: &Control,
-    ) -> Result<Option<Buffer>, CaptureError> {
+    fn wait_for_buffer(&mut self, source: &mut impl Source, control: &Control) -> Result<Option<Buffer>, CaptureError> {
         self.count();
         self.counters.stalls();
         let (mut then, mut stopped) = (Instant::now(), false);
@@ -169,10 +257,12 @@ impl Output {
             }
             if control.stopping() && !stopped {
                 stopped = true;
-                frames.stop()?;
+                source.stop()?;
             }
             if now >= next_stats {
-                self.counters.set_stats(frames.stats()?);
+                if let Some(stats) = source.stats()? {
+                    self.counters.set_stats(stats);
+                }
                 next_stats = now + STATS_INTERVAL;
             }
         }
@@ -227,8 +317,10 @@ impl Output {
     /// Writes the counters of a batch of frames.
     #[inline]
     pub(super) fn count(&mut self) {
-        let Pending { processed, undecodable, octets, filtered } = mem::take(&mut self.pending);
+        let Pending { records, processed, undecodable, octets, filtered, .. } = self.pending;
+        self.pending = Pending { records: 0, processed: 0, undecodable: 0, octets: 0, filtered: 0, ..self.pending };
         self.counters.processed(processed, undecodable, octets);
+        self.counters.records(records);
         self.counters.filtered(filtered);
         self.accounted += processed + filtered;
     }

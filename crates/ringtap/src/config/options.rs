@@ -62,6 +62,10 @@ pub(crate) enum Records {
     /// One record per frame.
     #[default]
     Packets,
+    /// Reports of flows: who talked to whom, how much, how long answers took.
+    Flows,
+    /// Both.
+    Both,
 }
 
 /// How the ledger is printed at the end.
@@ -219,6 +223,46 @@ options! {
 }
 
 options! {
+    /// Flows.
+    FlowOptions {
+        /// Memory for flows, all queues together; when it is full, the flow that was silent for the longest time is reported early [default: run: a sixteenth of the machine's, at most 4GiB; replay: 256MiB]
+        #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+        #[serde(rename = "memory")]
+        flow_memory: Option<Ranged<Octets, 1_048_576, 1_099_511_627_776>>,
+
+        /// Time after which a flow that goes on is reported [default: 60s]
+        #[arg(long, value_name = "TIME")]
+        #[serde(rename = "active")]
+        flow_active: Option<Ranged<Millis, 1_000, 86_400_000>>,
+
+        /// Time without a packet after which an open TCP connection is over [default: 5min]
+        #[arg(long, value_name = "TIME")]
+        #[serde(rename = "tcp")]
+        flow_tcp: Option<Ranged<Millis, 1_000, 86_400_000>>,
+
+        /// The same of a TCP connection whose SYN was not answered [default: 30s]
+        #[arg(long, value_name = "TIME")]
+        #[serde(rename = "tcp-opening")]
+        flow_tcp_opening: Option<Ranged<Millis, 1_000, 86_400_000>>,
+
+        /// The same of a TCP connection after both FINs or a RST, for what is still under way [default: 5s]
+        #[arg(long, value_name = "TIME")]
+        #[serde(rename = "tcp-closing")]
+        flow_tcp_closing: Option<Ranged<Millis, 100, 86_400_000>>,
+
+        /// The same of UDP [default: 60s]
+        #[arg(long, value_name = "TIME")]
+        #[serde(rename = "udp")]
+        flow_udp: Option<Ranged<Millis, 1_000, 86_400_000>>,
+
+        /// The same of all other protocols [default: 60s]
+        #[arg(long, value_name = "TIME")]
+        #[serde(rename = "other")]
+        flow_other: Option<Ranged<Millis, 1_000, 86_400_000>>,
+    }
+}
+
+options! {
     /// Kafka.
     KafkaOptions {
         /// Any option of librdkafka; may be given several times
@@ -284,6 +328,9 @@ options! {
         /// `[output]`
         #[command(flatten)]
         output: OutputOptions,
+        /// `[flows]`
+        #[command(flatten)]
+        flows: FlowOptions,
         /// `[kafka]`
         #[command(flatten)]
         kafka: KafkaOptions,
@@ -306,4 +353,4 @@ macro_rules! layers {
     )*};
 }
 
-layers!(CaptureOptions, FilterOptions, OutputOptions, KafkaOptions, LedgerOptions, LogOptions);
+layers!(CaptureOptions, FilterOptions, OutputOptions, FlowOptions, KafkaOptions, LedgerOptions, LogOptions);

@@ -123,7 +123,7 @@ fn run_worker<Q: RxQueue>(
         }
         told.stop();
     });
-    let result = worker::run(queue, &mut Everything, &mut output, &control);
+    let result = worker::run(queue, &mut Everything, None, &mut output, &control);
     stop.store(true, Ordering::Release);
     let _ = watch.join(); // it only sleeps
     Ok(result.map(drop)?)

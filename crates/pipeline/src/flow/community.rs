@@ -1,0 +1,105 @@
+//! Community ID, version 1: one text for a flow in all tools that know it.
+//!
+//! <https://github.com/corelight/community-id-spec>: SHA-1 over seed, addresses, protocol and ports in a fixed order, in Base64.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
+use super::extract::{answer, question};
+use super::key::{Endpoint, Ends, Key, Side};
+
+/// `1:` and the Base64 of a SHA-1.
+pub const COMMUNITY_ID: usize = 2 + 28;
+
+/// The identifier of a flow, with seed 0; `None` of frames without an IP packet. `initiator` counts for ICMP only, whose types stand for
+/// ports.
+#[must_use]
+pub fn community_id(key: &Key, initiator: Side) -> Option<[u8; COMMUNITY_ID]> {
+    let octets = match key.ends() {
+        Ends::Link => return None,
+        Ends::Ipv4 => 4,
+        Ends::Ipv6 => 16,
+    };
+    let protocol = key.protocol();
+    let mut ends = [key.end(Side::Low), key.end(Side::High)];
+    let has_ports = match protocol {
+        6 | 17 | 132 => true,
+        1 | 58 => {
+            ends = of_icmp(key, initiator);
+            true
+        }
+        _ => false,
+    };
+    let mut hash = Sha1::new();
+    hash.update([0; 2]);
+    for end in &ends {
+        hash.update(&end.address[..octets]);
+    }
+    hash.update([protocol, 0]);
+    if has_ports {
+        for end in &ends {
+            hash.update(end.port.to_be_bytes());
+        }
+    }
+    let mut text = *b"1:                            ";
+    // 28 octets for 20: what there is room for.
+    STANDARD.encode_slice(hash.finalize(), &mut text[2..]).ok()?;
+    Some(text)
+}
+
+/// Types for ports, in order; of messages that neither ask nor answer type and code, from sender to receiver.
+fn of_icmp(key: &Key, initiator: Side) -> [Endpoint; 2] {
+    let [kind, code] = key.message();
+    let (asker, other) = (key.end(initiator).address, key.end(initiator.other()).address);
+    match question(key.protocol(), kind) {
+        (_, Some(_)) => {
+            let answer = answer(key.protocol(), kind);
+            let mut ends =
+                [Endpoint { address: asker, port: kind.into() }, Endpoint { address: other, port: answer.into() }];
+            ends.sort_unstable();
+            ends
+        }
+        (_, None) => [Endpoint { address: asker, port: kind.into() }, Endpoint { address: other, port: code.into() }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::key::Common;
+    use super::*;
+
+    fn id(protocol: u8, source: &str, destination: &str, ports: (u16, u16), message: [u8; 2]) -> String {
+        let end = |text: &str, port| {
+            let mut address = [0; 16];
+            let ends = match text.parse().unwrap() {
+                IpAddr::V4(v4) => {
+                    address[..4].copy_from_slice(&v4.octets());
+                    Ends::Ipv4
+                }
+                IpAddr::V6(v6) => {
+                    address = v6.octets();
+                    Ends::Ipv6
+                }
+            };
+            (ends, Endpoint { address, port })
+        };
+        let ((ends, source), (_, destination)) = (end(source, ports.0), end(destination, ports.1));
+        let (key, side) = Key::new(Common { message, ..Common::new(ends, protocol) }, source, destination);
+        String::from_utf8(community_id(&key, side).unwrap().to_vec()).unwrap()
+    }
+
+    /// Of the specification's baseline.
+    #[test]
+    fn they_are_those_that_were_published() {
+        let tcp = "1:LQU9qZlK+B5F3KDmev6m5PMibrg=";
+        assert_eq!(id(6, "128.232.110.120", "66.35.250.204", (34855, 80), [0; 2]), tcp);
+        assert_eq!(id(6, "66.35.250.204", "128.232.110.120", (80, 34855), [0; 2]), tcp);
+        assert_eq!(id(17, "192.168.1.52", "8.8.8.8", (54585, 53), [0; 2]), "1:d/FP5EW3wiY1vCndhwleRRKHowQ=");
+        assert_eq!(id(1, "192.168.0.89", "192.168.0.1", (77, 77), [8, 0]), "1:X0snYXpgwiv9TZtqg64sgzUn6Dk=");
+        assert_eq!(id(1, "192.168.0.89", "192.168.0.1", (0, 0), [20, 0]), "1:3o2RFccXzUgjl7zDpqmY7yJi8rI=");
+        assert_eq!(id(46, "10.1.24.4", "10.1.12.1", (0, 0), [0; 2]), "1:/nQI4Rh/TtY3mf0R2gJFBkVlgS4=");
+    }
+}

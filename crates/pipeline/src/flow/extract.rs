@@ -1,0 +1,212 @@
+//! What the table wants to know, out of a frame's headers.
+//!
+//! Every frame is in some conversation, whatever is wrong with it: what cannot be read further belongs to the two MAC addresses and their
+//! Ethernet type.
+
+use capture::Frame;
+
+use super::key::{Common, Endpoint, Ends, Key, NO_VLAN};
+use super::packet::{Packet, Segment};
+use crate::dissect::{Headers, Layers, Network, Plain, PlainNetwork, PlainTransport, Transport, be16, be32};
+
+/// Protocol numbers (IANA).
+mod protocol {
+    pub(super) const ICMP: u8 = 1;
+    pub(super) const TCP: u8 = 6;
+    pub(super) const UDP: u8 = 17;
+    pub(super) const ICMPV6: u8 = 58;
+}
+
+impl Packet {
+    /// The packet of a frame.
+    #[inline]
+    #[must_use]
+    pub fn of(frame: &Frame<'_>, headers: &Headers<'_>) -> Self {
+        match headers {
+            Headers::Plain(plain) => Self::of_plain(frame, plain),
+            Headers::Read(layers) => Self::of_layers(frame, layers),
+        }
+    }
+
+    #[inline]
+    fn of_plain(frame: &Frame<'_>, plain: &Plain<'_>) -> Self {
+        let (ends, source, destination, above) = match plain.network {
+            PlainNetwork::V4(header) => {
+                (Ends::Ipv4, v4(header, 12), v4(header, 16), u32::from(be16(header, 2)).saturating_sub(20))
+            }
+            PlainNetwork::V6(header) => (Ends::Ipv6, v6(header, 8), v6(header, 24), u32::from(be16(header, 4))),
+        };
+        let (protocol, ports, payload, segment) = match plain.transport {
+            PlainTransport::Tcp(header) => {
+                (protocol::TCP, be32(header, 0), above.saturating_sub(20), Some(tcp(header)))
+            }
+            PlainTransport::TcpTimestamp(header) => {
+                (protocol::TCP, be32(header, 0), above.saturating_sub(32), Some(tcp(header)))
+            }
+            PlainTransport::Udp(header) => {
+                (protocol::UDP, be32(header, 0), u32::from(be16(header, 4)).saturating_sub(8), None)
+            }
+        };
+        let source = Endpoint { address: source, port: (ports >> 16) as u16 };
+        let destination = Endpoint { address: destination, port: ports as u16 };
+        let (key, side) = Key::new(Common::new(ends, protocol), source, destination);
+        let [d1, d2, d3, d4, d5, d6, s1, s2, s3, s4, s5, s6, ..] = *plain.ethernet;
+        Self {
+            key,
+            side,
+            time: frame.timestamp,
+            octets: frame.wire_len,
+            payload,
+            macs: [[s1, s2, s3, s4, s5, s6], [d1, d2, d3, d4, d5, d6]],
+            interface: frame.interface.0 as u16,
+            segment,
+            asks: None,
+        }
+    }
+
+    fn of_layers(frame: &Frame<'_>, layers: &Layers) -> Self {
+        let found = &layers.found;
+        let (ends, protocol) = match found.network {
+            Network::Ipv4 if found.ip_octets == 20 => (Ends::Ipv4, layers.protocol),
+            Network::Ipv6 if found.ip_octets == 40 => (Ends::Ipv6, layers.protocol),
+            _ => (Ends::Link, 0),
+        };
+        let mut packet = Self {
+            key: Key::default(),
+            side: super::Side::Low,
+            time: frame.timestamp,
+            octets: frame.wire_len,
+            payload: 0,
+            macs: link_addresses(layers),
+            interface: frame.interface.0 as u16,
+            segment: None,
+            asks: None,
+        };
+        let ([mut source_port, mut destination_port], mut message) = ([0; 2], [0; 2]);
+        match found.transport {
+            _ if ends == Ends::Link => {
+                let ether_type = match found.network {
+                    Network::Ipv4 => 0x0800,
+                    Network::Ipv6 => 0x86dd,
+                    Network::Arp => 0x0806,
+                    Network::None if found.extras => layers.extras.ether_type.unwrap_or_default(),
+                    Network::None => 0,
+                };
+                (source_port, destination_port) = (ether_type, ether_type);
+            }
+            Transport::Tcp | Transport::Udp | Transport::Sctp if found.transport_octets >= 4 => {
+                (source_port, destination_port) = (layers.source_port, layers.destination_port);
+                let header = match found.transport {
+                    Transport::Tcp => u32::from(layers.tcp_header_octets),
+                    Transport::Udp => 8,
+                    _ => 12,
+                };
+                packet.payload = layers.transport_wire.saturating_sub(header);
+                if found.transport == Transport::Udp && layers.protocol == protocol::UDP && layers.udp_length >= 8 {
+                    packet.payload = packet.payload.min(u32::from(layers.udp_length) - 8);
+                }
+                if found.transport == Transport::Tcp && found.transport_octets == 20 {
+                    let Layers { seq, ack, window, tcp_flags, .. } = *layers;
+                    packet.segment = Some(Segment { seq, ack, window, flags: tcp_flags as u8 });
+                }
+            }
+            Transport::Icmp if found.transport_octets >= 2 => {
+                let (question, asks) = question(protocol, layers.icmp_type);
+                (message, packet.asks) = ([question, layers.icmp_code], asks);
+                if asks.is_some() && found.transport_octets == 8 && has_identifier(protocol, question) {
+                    let identifier = (layers.icmp_rest >> 16) as u16;
+                    (source_port, destination_port) = (identifier, identifier);
+                }
+            }
+            _ => {}
+        }
+        let (source, destination) = match ends {
+            Ends::Link => (long(packet.macs[0]), long(packet.macs[1])),
+            Ends::Ipv4 => (short(layers.source), short(layers.destination)),
+            Ends::Ipv6 => (layers.source, layers.destination),
+        };
+        let vlans = if found.extras { layers.extras.vlans.as_slice() } else { &[] };
+        let vlans = match *vlans {
+            [] => [NO_VLAN; 2],
+            [one] => [one & 0xfff, NO_VLAN],
+            [outer, .., inner] => [outer & 0xfff, inner & 0xfff],
+        };
+        let source = Endpoint { address: source, port: source_port };
+        let destination = Endpoint { address: destination, port: destination_port };
+        let common = Common { ends, protocol, message, vlans, tunnel: 0 };
+        (packet.key, packet.side) = Key::new(common, source, destination);
+        packet
+    }
+}
+
+#[inline]
+fn tcp(header: &[u8]) -> Segment {
+    Segment { seq: be32(header, 4), ack: be32(header, 8), window: be16(header, 14), flags: header[13] }
+}
+
+#[inline]
+fn v4(header: &[u8; 20], at: usize) -> [u8; 16] {
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&header[at..at + 4]);
+    address
+}
+
+#[inline]
+fn v6(header: &[u8; 40], at: usize) -> [u8; 16] {
+    let mut address = [0; 16];
+    address.copy_from_slice(&header[at..at + 16]);
+    address
+}
+
+/// The first four octets: the others are those of a frame before.
+fn short(address: [u8; 16]) -> [u8; 16] {
+    (u128::from_be_bytes(address) >> 96 << 96).to_be_bytes()
+}
+
+fn long([a, b, c, d, e, f]: [u8; 6]) -> [u8; 16] {
+    [a, b, c, d, e, f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// Source and destination, as far as they are known.
+fn link_addresses(layers: &Layers) -> [[u8; 6]; 2] {
+    let mut addresses = [[0; 6]; 2];
+    if layers.found.mac_octets == 12 || layers.found.mac_source_only {
+        addresses[0] = layers.mac_source;
+    }
+    if layers.found.mac_octets >= 6 {
+        addresses[1] = layers.mac_destination;
+    }
+    addresses
+}
+
+/// The type of the question that an ICMP message asks or answers, and which of both it does; its own type if it is neither.
+///
+/// The pairs are those of Community ID version 1.
+pub(super) const fn question(protocol: u8, kind: u8) -> (u8, Option<bool>) {
+    let (question, asks) = match (protocol, kind) {
+        // Echo, timestamp, information, address mask, router solicitation.
+        (protocol::ICMP, 8 | 13 | 15 | 17 | 10) => (kind, true),
+        (protocol::ICMP, 0) => (8, false),
+        (protocol::ICMP, 14 | 16 | 18) => (kind - 1, false),
+        (protocol::ICMP, 9) => (10, false),
+        // Echo, listener query, router and neighbour solicitation, node information, home agent discovery.
+        (protocol::ICMPV6, 128 | 130 | 133 | 135 | 139 | 144) => (kind, true),
+        (protocol::ICMPV6, 129 | 131 | 134 | 136 | 140 | 145) => (kind - 1, false),
+        _ => return (kind, None),
+    };
+    (question, Some(asks))
+}
+
+/// The type of the answer to a question of [`question`].
+pub(super) const fn answer(protocol: u8, question: u8) -> u8 {
+    match (protocol, question) {
+        (protocol::ICMP, 8) => 0,
+        (protocol::ICMP, 10) => 9,
+        _ => question + 1,
+    }
+}
+
+/// Whether questions of this type have an identifier.
+const fn has_identifier(protocol: u8, question: u8) -> bool {
+    matches!((protocol, question), (protocol::ICMP, 8 | 13 | 15 | 17) | (protocol::ICMPV6, 128))
+}

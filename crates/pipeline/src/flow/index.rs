@@ -1,0 +1,148 @@
+//! From a hash to the numbers of flows that have it: open addressing with linear probing, eight octets a place.
+//!
+//! Knows no keys: the caller compares. Places that were emptied are filled from behind, so that there are no tombstones and a table that has
+//! seen a hundred million flows is as fast as a new one.
+
+/// Empty: no flow has this number.
+const EMPTY: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    flow: u32,
+}
+
+/// The places; a power of two of them, at most three quarters in use.
+#[derive(Debug)]
+pub(super) struct Index {
+    places: Vec<Place>,
+    mask: usize,
+}
+
+impl Index {
+    /// Places for so many flows.
+    pub(super) fn places_for(flows: usize) -> usize {
+        (flows + flows / 3 + 1).next_power_of_two().max(8)
+    }
+
+    /// Octets that a place takes.
+    pub(super) const PLACE: usize = size_of::<Place>();
+
+    pub(super) fn new(flows: usize) -> Self {
+        let places = Self::places_for(flows);
+        Self { places: vec![Place { hash: 0, flow: EMPTY }; places], mask: places - 1 }
+    }
+
+    #[inline]
+    fn home(&self, hash: u32) -> usize {
+        hash as usize & self.mask
+    }
+
+    /// Where the search for a hash begins: to be in the cache when it does.
+    #[inline]
+    pub(super) fn start(&self, hash: u32) -> *const u8 {
+        (&raw const self.places[self.home(hash)]).cast()
+    }
+
+    /// The flow of this hash that `is_it` says yes to.
+    #[inline]
+    pub(super) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let mut at = self.home(hash);
+        // Ends: a quarter of the places is empty.
+        loop {
+            let place = self.places[at];
+            if place.flow == EMPTY {
+                return None;
+            }
+            if place.hash == hash && is_it(place.flow) {
+                return Some(place.flow);
+            }
+            at = (at + 1) & self.mask;
+        }
+    }
+
+    /// The first flow of this hash, if any: a guess, which saves a wait when it is right.
+    #[inline]
+    pub(super) fn likely(&self, hash: u32) -> Option<u32> {
+        let place = self.places[self.home(hash)];
+        (place.flow != EMPTY && place.hash == hash).then_some(place.flow)
+    }
+
+    /// Adds a flow, which is not there yet.
+    #[inline]
+    pub(super) fn insert(&mut self, hash: u32, flow: u32) {
+        let mut at = self.home(hash);
+        while self.places[at].flow != EMPTY {
+            at = (at + 1) & self.mask;
+        }
+        self.places[at] = Place { hash, flow };
+    }
+
+    /// Removes a flow, which is there.
+    pub(super) fn remove(&mut self, hash: u32, flow: u32) {
+        let mut hole = self.home(hash);
+        while self.places[hole].flow != flow {
+            if self.places[hole].flow == EMPTY {
+                debug_assert!(false, "only flows that are there are removed");
+                return;
+            }
+            hole = (hole + 1) & self.mask;
+        }
+        let mut at = hole;
+        loop {
+            at = (at + 1) & self.mask;
+            let place = self.places[at];
+            if place.flow == EMPTY {
+                break;
+            }
+            // May it lie in the hole, or would the search from its home not come by there?
+            let (from_home, from_hole) =
+                (at.wrapping_sub(self.home(place.hash)) & self.mask, at.wrapping_sub(hole) & self.mask);
+            if from_home >= from_hole {
+                self.places[hole] = place;
+                hole = at;
+            }
+        }
+        self.places[hole].flow = EMPTY;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Few home places, so that runs are long, wrap around and are torn.
+        #[test]
+        fn what_is_in_it_is_found_and_nothing_else(steps in prop::collection::vec((0u32..12, any::<bool>()), 0..400)) {
+            let mut index = Index::new(24);
+            let mut model: HashMap<u32, u32> = HashMap::new();
+            for (n, (hash, add)) in (0u32..).zip(steps) {
+                let hash = hash * 3 + (hash % 2) * 64;
+                if add && model.len() < 24 {
+                    index.insert(hash, n);
+                    model.insert(n, hash);
+                } else if let Some((&flow, &hash)) = model.iter().min() {
+                    index.remove(hash, flow);
+                    model.remove(&flow);
+                    prop_assert_eq!(index.find(hash, |found| found == flow), None);
+                }
+                for (&flow, &hash) in &model {
+                    prop_assert_eq!(index.find(hash, |found| found == flow), Some(flow));
+                }
+            }
+            prop_assert_eq!(index.places.iter().filter(|place| place.flow != EMPTY).count(), model.len());
+        }
+    }
+
+    #[test]
+    fn a_quarter_stays_empty() {
+        for flows in [0, 1, 5, 6, 7, 1000, 1 << 20] {
+            assert!(Index::places_for(flows) * 3 / 4 >= flows, "{flows}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Flows: the packets of a conversation, counted both ways, reported as differences since the last report.
+//!
+//! Knows packets as [`Packet`] and nothing of frames, records or queues. One [`Table`] belongs to one queue's worker: an interface's queues
+//! get both directions of a flow where the hash of the NIC is symmetric (`ringtap doctor` looks at it).
+//!
+//! # What adds up
+//! Every packet that [`Table::update`] counted is in exactly one report, by the time [`Table::end`] has returned: what
+//! [`Flow::delta`] says, summed over all reports of both sides, is what came in. Nothing is reported twice.
+//!
+//! # Time
+//! It comes from the packets (and from [`Table::advance`] while there are none), so a replay gives the reports that live traffic gave. Clocks that
+//! are set back or forward do no harm to any sum: see the module `clock`.
+
+mod clock;
+mod community;
+mod extract;
+#[expect(clippy::module_inception, reason = "a flow is what the module is about")]
+mod flow;
+mod index;
+mod key;
+mod lists;
+mod packet;
+mod table;
+mod tcp;
+
+pub use community::{COMMUNITY_ID, community_id};
+pub use flow::{Flow, Sent};
+pub use key::{Endpoint, Ends, Key, NO_VLAN, Side};
+pub use packet::{Packet, Segment};
+pub use table::{OCTETS_PER_FLOW, Reason, Table, Timeouts};
+pub use tcp::{Anomalies, Handshake, Times};

@@ -1,0 +1,59 @@
+//! What the table wants to know of a packet: values only, so that frames need not live until their flow is in the cache.
+
+use capture::Timestamp;
+
+use super::key::{Key, Side};
+
+/// One packet of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// The conversation.
+    pub key: Key,
+    /// The end that sent it.
+    pub side: Side,
+    /// When it was seen.
+    pub time: Timestamp,
+    /// Octets on the wire, of the whole frame.
+    pub octets: u32,
+    /// Octets of payload: behind the transport header, as the packet's headers say.
+    pub payload: u32,
+    /// MAC addresses of sender and receiver; zeros if not known.
+    pub macs: [[u8; 6]; 2],
+    /// Index of the interface in the queue's table.
+    pub interface: u16,
+    /// Of TCP.
+    pub segment: Option<Segment>,
+    /// Of ICMP and ICMPv6: whether it asks or answers; `None` for all other messages and protocols.
+    pub asks: Option<bool>,
+}
+
+/// What a TCP header says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Segment {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Window, not scaled.
+    pub window: u16,
+    /// CWR 0x80 ... FIN 0x01.
+    pub flags: u8,
+}
+
+impl Segment {
+    /// No more data from here.
+    pub const FIN: u8 = 0x01;
+    /// Synchronises sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Resets the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number counts.
+    pub const ACK: u8 = 0x10;
+
+    /// Whether all of `flags` are set.
+    #[inline]
+    #[must_use]
+    pub const fn has(self, flags: u8) -> bool {
+        self.flags & flags == flags
+    }
+}

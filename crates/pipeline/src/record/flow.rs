@@ -1,0 +1,190 @@
+//! The record of a flow's report, from the event's times to the end. Source is the initiator, destination the responder.
+
+use super::head::Moment;
+use super::names::transport_name;
+use super::out::Out;
+use super::tables::TCP_FLAGS;
+use crate::flow::{Anomalies, Ends, Flow, Handshake, NO_VLAN, Reason, Sent, Side, community_id};
+
+pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], flow: &Flow, reason: Reason) {
+    let initiator = flow.initiator();
+    out.literal(b"\"start\":");
+    start.write(out, flow.since());
+    out.literal(b"\"end\":");
+    end.write(out, flow.last());
+    out.literal(b"\"duration\":");
+    out.long(flow.last().as_nanos() - flow.since().as_nanos());
+    out.literal(b"},");
+    network(out, flow);
+    let has_ports = matches!(flow.key().protocol(), 6 | 17 | 132 | 136);
+    out.literal(b"\"source\":{");
+    endpoint(out, flow, initiator, has_ports);
+    out.literal(b"\"destination\":{");
+    endpoint(out, flow, initiator.other(), has_ports);
+    out.literal(b"\"ringtap\":{");
+    link(out, flow);
+    out.literal(b"\"flow\":{\"id\":\"");
+    let [high, low] = [(flow.id() >> 32) as u32, flow.id() as u32];
+    out.hex32(high);
+    out.hex32(low);
+    // The second "0x" goes.
+    out.cut(8, 2);
+    out.literal(b"\",\"reason\":\"");
+    out.text(reason.name());
+    out.literal(b"\",\"first\":");
+    start.write(out, flow.first());
+    out.literal(b"\"source\":{");
+    side(out, flow, initiator);
+    out.literal(b"\"destination\":{");
+    side(out, flow, initiator.other());
+    measured(out, flow);
+    out.close(b'}');
+    out.close(b'}');
+    out.finish();
+}
+
+fn network(out: &mut Out<'_>, flow: &Flow) {
+    let key = flow.key();
+    out.literal(b"\"network\":{");
+    match key.ends() {
+        Ends::Ipv4 => out.literal(b"\"type\":\"ipv4\","),
+        Ends::Ipv6 => out.literal(b"\"type\":\"ipv6\","),
+        Ends::Link if key.end(Side::Low).port == 0x0806 => out.literal(b"\"type\":\"arp\","),
+        Ends::Link => {}
+    }
+    if key.ends() != Ends::Link {
+        if let Some(name) = transport_name(key.protocol()) {
+            out.literal(b"\"transport\":\"");
+            out.text(name);
+            out.literal(b"\",");
+        }
+        out.literal(b"\"iana_number\":\"");
+        out.octet(key.protocol());
+        out.literal(b"\",");
+    }
+    let [low, high] = [flow.delta(Side::Low), flow.delta(Side::High)];
+    out.literal(b"\"bytes\":");
+    out.long_value(low.octets + high.octets);
+    out.literal(b"\"packets\":");
+    out.long_value(low.packets + high.packets);
+    if let Some(id) = community_id(key, flow.initiator()) {
+        out.literal(b"\"community_id\":\"");
+        out.literal(&id);
+        out.literal(b"\",");
+    }
+    let [outer, inner] = key.vlans();
+    if outer != NO_VLAN {
+        out.literal(b"\"vlan\":{\"id\":\"");
+        out.number(outer.into());
+        out.literal(b"\"},");
+    }
+    if inner != NO_VLAN {
+        out.literal(b"\"inner\":{\"vlan\":{\"id\":\"");
+        out.number(inner.into());
+        out.literal(b"\"}},");
+    }
+    out.close(b'}');
+}
+
+fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side, has_ports: bool) {
+    let (key, Sent { packets, octets }) = (flow.key(), flow.delta(side));
+    let end = key.end(side);
+    if let Some(mac) = flow.mac(side) {
+        out.literal(b"\"mac\":\"");
+        out.mac(mac);
+        out.literal(b"\",");
+    }
+    if key.ends() != Ends::Link {
+        out.literal(b"\"ip\":\"");
+        match (key.ends(), &end.address) {
+            (Ends::Ipv4, &[a, b, c, d, ..]) => out.ipv4([a, b, c, d]),
+            (_, address) => out.ipv6(address),
+        }
+        out.literal(b"\",");
+        if has_ports {
+            out.literal(b"\"port\":");
+            out.value(end.port.into());
+        }
+    }
+    out.literal(b"\"bytes\":");
+    out.long_value(octets);
+    out.literal(b"\"packets\":");
+    out.long_value(packets);
+    out.close(b'}');
+}
+
+/// What a packet record has under the same names.
+fn link(out: &mut Out<'_>, flow: &Flow) {
+    let key = flow.key();
+    let ether_type = key.end(Side::Low).port;
+    if key.ends() == Ends::Link && ether_type != 0 && ether_type != 0x0806 {
+        out.literal(b"\"ethernet\":{\"type\":\"");
+        out.hex16(ether_type);
+        out.literal(b"\"},");
+    }
+    if key.ends() != Ends::Link && matches!(key.protocol(), 1 | 58) {
+        let [kind, code] = key.message();
+        out.literal(b"\"icmp\":{\"type\":");
+        out.octet_value(kind);
+        out.literal(b"\"code\":");
+        out.octet_value(code);
+        if key.end(Side::Low).port != 0 {
+            out.literal(b"\"id\":");
+            out.value(key.end(Side::Low).port.into());
+        }
+        out.close(b'}');
+    }
+}
+
+/// What an end did: in all, and what was odd since the last report.
+fn side(out: &mut Out<'_>, flow: &Flow, side: Side) {
+    let Sent { packets, octets } = flow.total(side);
+    out.literal(b"\"total_bytes\":");
+    out.long_value(octets);
+    out.literal(b"\"total_packets\":");
+    out.long_value(packets);
+    if flow.is_tcp() {
+        out.literal(b"\"tcp_flags\":");
+        out.flags(&TCP_FLAGS[usize::from(flow.tcp_flags(side))]);
+        let Anomalies { retransmitted, out_of_order, duplicate, zero_window } = flow.anomalies(side);
+        out.literal(b"\"retransmitted\":");
+        out.value(retransmitted.into());
+        out.literal(b"\"out_of_order\":");
+        out.value(out_of_order.into());
+        out.literal(b"\"duplicate\":");
+        out.value(duplicate.into());
+        out.literal(b"\"zero_window\":");
+        out.value(zero_window.into());
+    }
+    out.close(b'}');
+}
+
+fn measured(out: &mut Out<'_>, flow: &Flow) {
+    if flow.is_tcp() {
+        out.literal(b"\"handshake\":\"");
+        out.text(match flow.handshake() {
+            Handshake::NotSeen => "not_seen",
+            Handshake::Unanswered => "unanswered",
+            Handshake::Refused => "refused",
+            Handshake::HalfOpen => "half_open",
+            Handshake::Complete => "complete",
+        });
+        out.literal(b"\",");
+    }
+    let times = flow.times();
+    if let Some(responder) = times.responder_rtt {
+        out.literal(b"\"rtt\":{\"responder\":");
+        out.long_value(responder);
+        if let Some(initiator) = times.initiator_rtt {
+            out.literal(b"\"initiator\":");
+            out.long_value(initiator);
+            out.literal(b"\"total\":");
+            out.long_value(responder + initiator);
+        }
+        out.close(b'}');
+    }
+    if let Some(response) = times.response {
+        out.literal(b"\"response_time\":");
+        out.long_value(response);
+    }
+}

@@ -1,0 +1,161 @@
+//! From frames to flows: some packets ahead, so that their flows are in the cache when their turn comes, and reports into batches.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arrayvec::ArrayVec;
+use capture::{CaptureError, RxBatch, Timestamp};
+
+use super::output::{Output, Source};
+use super::{Control, Matcher};
+use crate::flow::{Flow, Packet, Reason, Side, Table};
+
+/// Packets that are looked at before the first of them is counted: as many as memory can be asked for at a time.
+const AHEAD: usize = 32;
+
+/// Makes flows of one queue's frames.
+#[derive(Debug)]
+pub struct Flows {
+    table: Table,
+    ahead: ArrayVec<(Packet, u32), AHEAD>,
+    /// Each packet has a record as well.
+    packets_too: bool,
+    /// Time goes on though no packet comes.
+    live: bool,
+}
+
+/// Why reports cannot be written any more.
+enum Cut {
+    /// The process is to end at once.
+    Aborted,
+    Failed(CaptureError),
+}
+
+impl Flows {
+    /// `packets_too`: each packet has a record as well. `live`: the packets' clock is this machine's, so that flows end by it while no packet
+    /// comes; of a file time is what its packets say.
+    #[must_use]
+    pub fn new(table: Table, packets_too: bool, live: bool) -> Self {
+        Self { table, ahead: ArrayVec::new(), packets_too, live }
+    }
+
+    pub(super) fn process(
+        &mut self,
+        batch: &mut impl RxBatch,
+        matcher: &mut impl Matcher,
+        output: &mut Output,
+        control: &Control,
+        now: Instant,
+    ) -> Result<(), CaptureError> {
+        loop {
+            let more = self.gather(batch, matcher, output, control);
+            let Self { table, ahead, .. } = self;
+            for (_, hash) in &*ahead {
+                table.approach(*hash);
+            }
+            let mut cut = None;
+            for (packet, hash) in ahead.drain(..) {
+                table.update(&packet, hash, |flow, reason| {
+                    write(flow, reason, output, batch, control, now, &mut cut);
+                });
+            }
+            self.tell(output);
+            match cut {
+                Some(Cut::Failed(error)) => return Err(error),
+                Some(Cut::Aborted) => return Ok(()),
+                None if !more => return Ok(()),
+                None => {}
+            }
+            if self.packets_too && !output.has_room() && !output.make_room(batch, control, now)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at the next packets. `false` if there are no more.
+    fn gather(
+        &mut self,
+        batch: &mut impl RxBatch,
+        matcher: &mut impl Matcher,
+        output: &mut Output,
+        control: &Control,
+    ) -> bool {
+        let mut frames = batch.frames();
+        while !self.ahead.is_full() {
+            // Room before the frame, as for packets alone.
+            if self.packets_too && !output.has_room() {
+                return true;
+            }
+            let Some(frame) = frames.next() else { return false };
+            if !matcher.matches(&frame) {
+                output.filtered();
+                continue;
+            }
+            if !control.take_one() {
+                return false;
+            }
+            let packet = output.packet(&frame, self.packets_too);
+            let hash = self.table.prepare(&packet.key);
+            self.ahead.push((packet, hash));
+        }
+        true
+    }
+
+    /// Time goes on, as far as it is this machine's.
+    pub(super) fn advance(
+        &mut self,
+        source: &mut impl Source,
+        output: &mut Output,
+        control: &Control,
+        now: Instant,
+    ) -> Result<(), CaptureError> {
+        if !self.live {
+            return Ok(());
+        }
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock = Timestamp::from_parts(clock.as_secs(), clock.subsec_nanos());
+        let mut cut = None;
+        self.table.advance(clock, |flow, reason| write(flow, reason, output, source, control, now, &mut cut));
+        self.tell(output);
+        if let Some(Cut::Failed(error)) = cut { Err(error) } else { Ok(()) }
+    }
+
+    /// The end: all that is in no report yet is reported.
+    pub(super) fn end(&mut self, source: &mut impl Source, output: &mut Output, control: &Control) {
+        let (now, mut cut) = (Instant::now(), None);
+        // Of a run that a panic ended: they were looked at.
+        for (packet, hash) in self.ahead.drain(..) {
+            self.table
+                .update(&packet, hash, |flow, reason| write(flow, reason, output, source, control, now, &mut cut));
+        }
+        self.table.end(|flow, reason| write(flow, reason, output, source, control, now, &mut cut));
+        self.tell(output);
+    }
+
+    fn tell(&self, output: &mut Output) {
+        output.flows(self.table.live() as u64, self.table.unreported(), self.table.evicted());
+    }
+}
+
+/// Writes a report; after the end of all writing its packets are counted as cut off.
+fn write(
+    flow: &Flow,
+    reason: Reason,
+    output: &mut Output,
+    source: &mut impl Source,
+    control: &Control,
+    now: Instant,
+    cut: &mut Option<Cut>,
+) {
+    let packets = flow.delta(Side::Low).packets + flow.delta(Side::High).packets;
+    while cut.is_none() && !output.has_room() {
+        match output.make_room(source, control, now) {
+            Ok(true) => {}
+            Ok(false) => *cut = Some(Cut::Aborted),
+            Err(error) => *cut = Some(Cut::Failed(error)),
+        }
+    }
+    match cut {
+        None => output.report(flow, reason, packets),
+        Some(_) => output.cut_off(packets),
+    }
+}
