@@ -202,12 +202,6 @@ fn act(module: &Module, queue: &mut Queue, held: &mut Vec<capture_netmap::Held>,
                         held.extend(frames.hold());
                     }
                 }
-                // The cursor stays where it was.
-                if random.one_in(5) {
-                    std::mem::forget(frames);
-                } else {
-                    drop(frames);
-                }
                 if random.one_in(5) {
                     batch.stop().expect("a model always syncs");
                 } else if random.one_in(5) {

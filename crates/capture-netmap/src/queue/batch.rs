@@ -51,7 +51,7 @@ impl RxBatch for Batch<'_> {
     fn frames(&mut self) -> Frames<'_> {
         // The borrow proves that no frame of an earlier iterator is left: the scratch is free again.
         let Queue { ring, walk, scratch, counters, shared, .. } = &mut *self.queue;
-        // Also what a leaked one left.
+        // What the iterator before took.
         counters.received += walk.settle(ring);
         let view = ring.view();
         Frames {
