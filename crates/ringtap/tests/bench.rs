@@ -377,7 +377,7 @@ fn every_stage_has_its_time_and_every_frame_is_found_in_the_file() {
     let arguments = ["stages", "--rate", "5000", "--time", "400ms", "--repeats", "2", "--backend", "afpacket"];
     let (report, table) = bench(&arguments);
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 6);
     for row in rows {
         assert_eq!(
             (&row["error"], &row["sent"], &row["missing"], &row["runs"]),
@@ -389,7 +389,7 @@ fn every_stage_has_its_time_and_every_frame_is_found_in_the_file() {
         assert_eq!(row["stage_ns"].is_null(), row["below_noise"] == true, "{row}");
         assert!(row["stage_ns"].as_f64().is_none_or(|ns| ns > 0.0), "{row}");
     }
-    let last = &rows[4];
+    let last = &rows[5];
     assert_eq!(
         (&last["stage"], &last["received"], &last["doubled"]),
         (&"+ file sink".into(), &2000.into(), &0.into()),
@@ -406,7 +406,7 @@ fn a_full_disk_is_no_fast_sink() {
     let arguments = ["stages", "--rate", "20k", "--time", "400ms", "--repeats", "1", "--backend", "afpacket"];
     let (report, done) = bench_to(1, &[&arguments[..], &["--to", &file_url(&file)]].concat());
     done.says(&["not measured: afpacket, + file sink: file:"]);
-    let row = &report["rows"][4];
+    let row = &report["rows"][5];
     assert_eq!((&row["runs"], &row["failed"], &row["received"]), (&0.into(), &1.into(), &Value::Null), "{row}");
     let error = row["error"].as_str().unwrap();
     assert!(error.contains("records.ndjson lost") && error.contains("write_failed"), "{error}");

@@ -27,6 +27,9 @@ use way::{Reader, Way};
 enum Stage<'g> {
     Ring,
     Dissect,
+    /// Dissected, and counted in a table of flows. Records of packets have no need of it.
+    Flow,
+    /// Dissected, and the packets' records written.
     Encode,
     /// The whole worker, with its ledger; batches go nowhere.
     Worker,
@@ -39,6 +42,7 @@ impl Stage<'_> {
         match self {
             Self::Ring => "ring",
             Self::Dissect => "+ dissect",
+            Self::Flow => "+ flow",
             Self::Encode => "+ encode",
             Self::Worker => "+ hand-off and ledger",
             Self::Sink(goal) => goal.name(),
@@ -46,8 +50,16 @@ impl Stage<'_> {
     }
 }
 
-/// The place of the worker among the stages: each sink is compared with it, and not with the sink before.
-const WORKER: usize = 3;
+/// The place among the stages of the one that each is compared with: flows and records both with dissecting, each sink with the worker.
+fn stage_before(stage: usize) -> Option<usize> {
+    match stage {
+        0 => None,
+        1 => Some(0),
+        2 | 3 => Some(1),
+        4 => Some(3),
+        _ => Some(4),
+    }
+}
 
 /// The sinks that the user named, or else a file of its own.
 pub(crate) fn or_own(goals: &[Goal]) -> &[Goal] {
@@ -66,7 +78,7 @@ pub(crate) fn measure(
     goals: &[Goal],
 ) -> Report {
     let mut report = bench.report("stages", field);
-    let first = [Stage::Ring, Stage::Dissect, Stage::Encode, Stage::Worker];
+    let first = [Stage::Ring, Stage::Dissect, Stage::Flow, Stage::Encode, Stage::Worker];
     let stages: Vec<Stage<'_>> = first.into_iter().chain(goals.iter().map(Stage::Sink)).collect();
     for contestant in &field.present {
         let Contestant::Ours { backend, .. } = contestant else {
@@ -88,7 +100,7 @@ pub(crate) fn measure(
         }
         for (n, rows) in rounds.iter().enumerate() {
             let Some(mut row) = medians(rows) else { continue };
-            let before = n.checked_sub(1).map(|before| &rounds[before.min(WORKER)][..]);
+            let before = stage_before(n).map(|before| &rounds[before][..]);
             compare(&mut row, rows, before);
             report.rows.push(row);
         }
@@ -138,6 +150,7 @@ fn run(bench: &Bench<'_>, backend: Backend, stage: Stage<'_>, rate: Option<f64>,
     let way = match stage {
         Stage::Ring => Way::Ring,
         Stage::Dissect => Way::Dissect,
+        Stage::Flow => Way::Flow,
         Stage::Encode => Way::Encode,
         Stage::Worker => work(None)?,
         Stage::Sink(goal) => work(Some(goal))?,

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use capture::{Frame, Interface, LinkType, QueueStats, RxQueue};
 use pipeline::batch::OpenBatch;
 use pipeline::dissect::Layers;
+use pipeline::flow::{Packet, Table, Timeouts};
 use pipeline::ledger::QueueCounters;
 use pipeline::pool::Pool;
 use pipeline::record::{Encoder, Observer};
@@ -18,12 +19,17 @@ use pktgen::{read, thread_time};
 use super::sink::BUFFERS;
 use crate::backends::Take;
 
+/// Octets for flows: here each frame is one of its own, so that the table fills up, and what was silent for the longest time gives way.
+const FLOW_MEMORY: usize = 64 << 20;
+
 /// How far frames go.
 pub(super) enum Way {
     /// Out of the ring, and looked at.
     Ring,
     /// Their headers are read.
     Dissect,
+    /// They are counted in a table of flows.
+    Flow,
     /// Their records are written into batches.
     Encode,
     /// The whole worker, as `run` has it, with one sink or none.
@@ -60,6 +66,16 @@ impl Take for Reader {
                 Way::Dissect => read(&mut queue, &stop, &mut |frame: &Frame<'_>| {
                     std::hint::black_box(&layers.headers(frame));
                 })?,
+                Way::Flow => {
+                    let mut table = Table::new(FLOW_MEMORY, &Timeouts::default());
+                    read(&mut queue, &stop, &mut |frame: &Frame<'_>| {
+                        let packet = Packet::of(frame, &layers.headers(frame));
+                        let hash = table.prepare(&packet.key);
+                        table.update(&packet, hash, |flow, _| {
+                            std::hint::black_box(flow);
+                        });
+                    })?;
+                }
                 Way::Encode => {
                     let mut writer = Writer::new();
                     read(&mut queue, &stop, &mut |frame: &Frame<'_>| writer.write(frame))?;
