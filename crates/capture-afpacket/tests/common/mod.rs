@@ -9,7 +9,7 @@ use std::thread;
 use capture::{BpfInstruction, FilterProgram};
 use capture_afpacket::{Options, Queue, open};
 pub(crate) use testkit::conformance::{Harvest, finish, finish_all, read, wait_for_carrier};
-use testkit::net::{NetNs, Veth, VethOptions, stay_on_this_core};
+use testkit::net::{NetNs, Veth, VethOptions};
 use testkit::send::{FrameShape, Sender};
 
 /// Two namespaces and a cable: `a0` in `a`, `b0` in `b`.
@@ -41,11 +41,7 @@ impl Lab {
     }
 
     pub(crate) fn send_at(&self, shape: &FrameShape, start: u64, count: u64, rate: Option<u32>) {
-        self.a.enter(|| {
-            // A sender that moves to another core overtakes what its old core has not received yet.
-            stay_on_this_core();
-            Sender::open("a0").send_numbered(shape, start, count, rate);
-        });
+        self.a.enter(|| Sender::open("a0").send_numbered(shape, start, count, rate));
     }
 }
 

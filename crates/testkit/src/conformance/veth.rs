@@ -8,7 +8,7 @@ use capture::{CaptureError, RxQueue};
 use netdev::interfaces;
 
 use super::{Lab, Nature, Settings};
-use crate::net::{NetNs, Veth, VethOptions, stay_on_this_core};
+use crate::net::{NetNs, Veth, VethOptions};
 use crate::send::Sender;
 
 /// Two namespaces and a cable: frames are sent on `a0` in `a`, and `b0` in `b` is under test.
@@ -128,11 +128,7 @@ impl VethLab {
     /// If they do not arrive.
     pub fn send(&self, frames: &[Vec<u8>]) {
         let before = self.b.received(Self::INTERFACE);
-        self.a.enter(|| {
-            // A sender that moves to another core overtakes what its old core has not received yet.
-            stay_on_this_core();
-            Sender::open(Self::OTHER).send(frames);
-        });
+        self.a.enter(|| Sender::open(Self::OTHER).send(frames));
         let begin = Instant::now();
         // What the other end's driver counts as dropped, a queue of a full interface does not get either.
         while self.b.received(Self::INTERFACE) < before + frames.len() as u64
