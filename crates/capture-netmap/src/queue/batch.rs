@@ -113,10 +113,7 @@ impl<'b> Iterator for Frames<'b> {
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // The loan may go on at the ring's first slot.
-        let (slots, end) = (self.ring.slots(), self.walk.end);
-        let left = if end >= self.walk.cursor { end - self.walk.cursor } else { slots - self.walk.cursor + end };
-        (0, Some(left as usize))
+        (0, Some(self.ring.distance(self.walk.cursor, self.walk.end) as usize))
     }
 }
 

@@ -179,7 +179,7 @@ impl<M: Deref<Target = Memory>> Ring<M> {
         if index == 0 { self.place.slots - 1 } else { index - 1 }
     }
 
-    /// Steps from one slot to another, both below [`slots`](Self::slots).
+    /// Steps from one slot to another, both below [`slots`](Self::slots); `from` may be just behind the last one.
     #[inline]
     pub(crate) fn distance(&self, from: u32, to: u32) -> u32 {
         if to >= from { to - from } else { to + self.place.slots - from }
