@@ -9,6 +9,7 @@ mod doctor;
 mod generate;
 mod list;
 mod logging;
+mod numbers;
 mod replay;
 mod run;
 mod session;

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::environment::Environment;
 use super::row::Row;
+use crate::numbers::significant;
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
@@ -52,21 +53,14 @@ pub(crate) fn frames(n: u64) -> String {
     format!("{} frame{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 
-/// A measured number, not negative, with so many digits that say something, and never fewer than stand before the point: what is little does not
-/// look like nothing.
+/// A measured number, not negative, with so many digits that say something.
 pub(crate) fn figure(value: f64, digits: i32) -> String {
     if !value.is_finite() {
         return "unknown".to_owned();
     }
-    let magnitude = if value > 0.0 { value.log10().floor() as i32 } else { 0 };
-    let places = (digits - 1 - magnitude).clamp(0, 12) as usize;
-    let text = format!("{value:.places$}");
-    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
-    let whole = thousands(whole.parse().unwrap_or(u64::MAX));
-    match part.trim_end_matches('0') {
-        "" => whole,
-        part => format!("{whole}.{part}"),
-    }
+    let text = significant(value, digits);
+    let (whole, part) = text.split_at(text.find('.').unwrap_or(text.len()));
+    thousands(whole.parse().unwrap_or(u64::MAX)) + part
 }
 
 /// What is not there is an empty cell.

@@ -1,4 +1,6 @@
-//! Numbers as users read them: with as many digits as say something.
+//! Numbers of sending and receiving as users read them.
+
+use crate::numbers::significant;
 
 /// `1 frame`, `2 frames`.
 pub(super) fn frames(number: u64) -> String {
@@ -15,16 +17,6 @@ pub(super) fn bit_rate(rate: f64) -> String {
     let units = [(1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")];
     let (factor, unit) = units.into_iter().find(|(factor, _)| rate >= *factor).unwrap_or((1.0, "bit/s"));
     format!("{} {unit}", significant(rate / factor, 4))
-}
-
-/// With `digits` digits, or as many as there are before the point; zeros at the end of a fraction are left out.
-fn significant(number: f64, digits: i32) -> String {
-    if number == 0.0 || !number.is_finite() {
-        return "0".to_owned();
-    }
-    let before = number.abs().log10().floor() as i32 + 1;
-    let text = format!("{number:.*}", usize::try_from(digits - before).unwrap_or(0));
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 #[cfg(test)]
