@@ -14,7 +14,7 @@ use pipeline::worker::{Everything, Matcher};
 use crate::cli::ReplayArgs;
 use crate::config::options::{CaptureOptions, FilterOptions, LogOptions};
 use crate::session::Session;
-use crate::settings::{LedgerSettings, OutputSettings, REPLAY_POOL, RecordSettings};
+use crate::settings::{FlowSettings, LedgerSettings, OutputSettings, REPLAY_POOL};
 use crate::{Failure, config, explain, logging};
 
 /// The longest frame that filters may see: libpcap's own limit.
@@ -30,16 +30,16 @@ pub(crate) fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
         logging::start(&config.log)?;
         let output = OutputSettings::new(&config, REPLAY_POOL)?;
         let matcher = FileFilter::new(&config.filter)?;
-        Ok((LedgerSettings::new(&config), RecordSettings::new(&config, false), output, matcher))
+        Ok((LedgerSettings::new(&config), FlowSettings::new(&config, false), output, matcher))
     };
-    let (ledger, records, output, matcher) = setup().map_err(Failure::Setup)?;
+    let (ledger, flows, output, matcher) = setup().map_err(Failure::Setup)?;
     let queue = FileQueue::open(&args.files, FileOptions { rate: args.rate.0 })
         .map_err(|error| Failure::Setup(error.into()))?;
     let progress = queue.progress();
     let damaged = Damaged::default();
     let queue = Files { queue, damaged: Arc::clone(&damaged) };
     let count = args.count.map(|count| count.get());
-    let mut session = Session::start(output, records, 1, count, false).map_err(Failure::Setup)?;
+    let mut session = Session::start(output, flows, 1, count, false).map_err(Failure::Setup)?;
     match matcher {
         Some(matcher) => session.spawn(queue, matcher, None),
         None => session.spawn(queue, Everything, None),

@@ -13,7 +13,7 @@ use crate::backends::{self, Opened, Take};
 use crate::cli::{LiveArgs, RunArgs};
 use crate::config::options::{ConfigFile, LogOptions};
 use crate::session::{self, Session};
-use crate::settings::{self, LedgerSettings, OutputSettings, RecordSettings};
+use crate::settings::{self, FlowSettings, LedgerSettings, OutputSettings};
 use crate::{Failure, config, logging};
 
 /// How long a sink may take to answer at the start.
@@ -30,7 +30,7 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     logging::start(&config.log).map_err(Failure::Setup)?;
     let output = OutputSettings::new(&config, settings::live_pool()).map_err(Failure::Setup)?;
     let ledger = LedgerSettings::new(&config);
-    let records = RecordSettings::new(&config, true);
+    let flows = FlowSettings::new(&config, true);
     if output.require_sinks {
         require_sinks(&output.sinks).map_err(Failure::Setup)?;
     }
@@ -41,7 +41,7 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     let cores = if config.capture.no_pinning.unwrap_or(false) { Vec::new() } else { session::cores() };
     let count = args.count.map(|count| count.get());
     let workers = opened.iter().map(|opened| opened.queues.len()).sum();
-    let mut session = Session::start(output, records, workers, count, args.show).map_err(Failure::Setup)?;
+    let mut session = Session::start(output, flows, workers, count, args.show).map_err(Failure::Setup)?;
     for Opened { queues, filter, .. } in opened {
         queues.give(&mut Start { session: &mut session, cores: &cores, filter }).map_err(Failure::Setup)?;
     }

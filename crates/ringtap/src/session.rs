@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use capture::{CaptureError, RxQueue};
-use pipeline::flow::Table;
 use pipeline::glimpse::Glimpse;
 use pipeline::ledger::{Ledger, SinkReport};
 use pipeline::pool::Pool;
@@ -20,7 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::config::options::Summary;
-use crate::settings::{FlowSettings, LedgerSettings, OutputSettings, RecordSettings};
+use crate::settings::{FlowSettings, LedgerSettings, OutputSettings};
 use crate::{Failure, explain, show, tell};
 
 /// How often the watching thread looks around when nothing happens.
@@ -44,8 +43,8 @@ pub(crate) struct Session {
     /// For the live view.
     glimpse: Option<Glimpse>,
     output: OutputSettings,
-    records: RecordSettings,
-    planned: usize,
+    /// For each worker that is not started yet, its table of flows, if there are to be any.
+    flows: Vec<Flows>,
     workers: Vec<JoinHandle<()>>,
     buffers: usize,
     /// There was a signal.
@@ -96,7 +95,7 @@ impl Session {
     /// Starts the sinks for `workers` workers, and the live view if it is wanted.
     pub(crate) fn start(
         output: OutputSettings,
-        records: RecordSettings,
+        flows: Option<FlowSettings>,
         workers: usize,
         count: Option<u64>,
         show: bool,
@@ -128,8 +127,7 @@ impl Session {
             lanes,
             glimpse,
             output,
-            records,
-            planned: workers,
+            flows: flows.map_or_else(Vec::new, |flows| (0..workers).map(|_| flows.table(workers)).collect()),
             workers: Vec::new(),
             buffers,
             signalled: false,
@@ -155,9 +153,7 @@ impl Session {
         if let Some(glimpse) = &self.glimpse {
             output = output.with_glimpse(glimpse.clone());
         }
-        let mut flows = self.records.flows.map(|FlowSettings { memory, timeouts, packets_too, live }| {
-            Flows::new(Table::new(memory / self.planned.max(1), &timeouts), packets_too, live)
-        });
+        let mut flows = self.flows.pop();
         let (control, sender) = (Arc::clone(&self.control), self.sender.clone());
         let thread = thread::Builder::new().name(format!("rt-worker-{id}")).spawn(move || {
             if let Some(core) = core {

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use pipeline::flow::Timeouts;
+use pipeline::flow::{Table, Timeouts};
 use pipeline::record::Observer;
+use pipeline::worker::Flows;
 use shipper::SinkConfig;
 
 use crate::config::options::{ConfigFile, Records, Summary};
@@ -20,23 +21,16 @@ pub(crate) struct OutputSettings {
     pub observer: Observer,
 }
 
-/// What becomes of frames.
-#[derive(Clone, Copy)]
-pub(crate) struct RecordSettings {
-    /// `None` for packets only.
-    pub flows: Option<FlowSettings>,
-}
-
 /// How flows are made.
 #[derive(Clone, Copy)]
 pub(crate) struct FlowSettings {
     /// Octets, all queues together.
-    pub memory: usize,
-    pub timeouts: Timeouts,
+    memory: usize,
+    timeouts: Timeouts,
     /// Each packet has a record as well.
-    pub packets_too: bool,
+    packets_too: bool,
     /// Time is this machine's, also while no packet comes.
-    pub live: bool,
+    live: bool,
 }
 
 /// How the account is given.
@@ -83,14 +77,14 @@ impl OutputSettings {
     }
 }
 
-impl RecordSettings {
-    /// `live`: packets come as they are sent, and not out of a file.
-    pub(crate) fn new(config: &ConfigFile, live: bool) -> Self {
+impl FlowSettings {
+    /// `None` for records of packets only. `live`: packets come as they are sent, and not out of a file.
+    pub(crate) fn new(config: &ConfigFile, live: bool) -> Option<Self> {
         let records = config.output.records.unwrap_or_default();
         let options = &config.flows;
         let default = if live { (memory() / 16).min(4 << 30) } else { 256 << 20 };
         let usual = Timeouts::default();
-        let flows = FlowSettings {
+        let flows = Self {
             memory: options.flow_memory.map_or(default, |size| size.get()) as usize,
             timeouts: Timeouts {
                 active: options.flow_active.map_or(usual.active, |time| time.duration()),
@@ -103,7 +97,12 @@ impl RecordSettings {
             packets_too: records == Records::Both,
             live,
         };
-        Self { flows: (records != Records::Packets).then_some(flows) }
+        (records != Records::Packets).then_some(flows)
+    }
+
+    /// A table for one of `workers`.
+    pub(crate) fn table(&self, workers: usize) -> Flows {
+        Flows::new(Table::new(self.memory / workers.max(1), &self.timeouts), self.packets_too, self.live)
     }
 }
 
