@@ -3,8 +3,11 @@
 //! Compared is what tshark finds in the outermost packet of each frame: who with whom, how many packets and octets each way, and for TCP the
 //! round trip of the handshake and what was sent again. [`REASONS`] has what differs, and why.
 
+#[path = "common/pcaps.rs"]
+mod pcaps;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -217,17 +220,6 @@ fn theirs(path: &Path) -> View {
     view
 }
 
-fn captures(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder of captures") {
-        let path = entry.expect("a folder can be listed").path();
-        if path.is_dir() {
-            captures(&path, files);
-        } else if path.extension().is_some_and(|ext| ext == "pcap" || ext == "pcapng" || ext == "cap") {
-            files.push(path);
-        }
-    }
-}
-
 fn differences(file: &Path) -> Vec<String> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let reason = REASONS.iter().find(|(start, ..)| name.starts_with(start)).map(|(_, differs, _)| *differs);
@@ -265,23 +257,15 @@ fn differences(file: &Path) -> Vec<String> {
 
 #[test]
 fn flows_are_tshark_s_conversations() {
-    let mut files = Vec::new();
     let made = tempfile::tempdir().expect("a temporary folder");
-    match std::env::var_os("RINGTAP_PCAPS") {
-        Some(folder) => {
-            captures(Path::new(&folder), &mut files);
+    let files = match pcaps::real() {
+        Some(mut files) => {
             files.retain(|file| file.metadata().is_ok_and(|found| found.len() >= SMALLEST));
+            assert!(!files.is_empty(), "RINGTAP_PCAPS names a folder without larger captures");
+            files
         }
-        None => {
-            let path = made.path().join("made.pcap");
-            let script = include_str!("tshark/made.py");
-            let mut python = Command::new("/usr/bin/python3");
-            let done = python.args(["-c", script]).arg(&path).stdin(Stdio::null()).status();
-            assert!(done.expect("these tests need python3 and scapy").success());
-            files.push(path);
-        }
-    }
-    assert!(!files.is_empty(), "RINGTAP_PCAPS names a folder without captures");
+        None => vec![pcaps::made(made.path())],
+    };
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {

@@ -1,9 +1,7 @@
 //! Frames to compare, by link type.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use capture::{Direction, InterfaceIndex, Readiness, RxBatch, RxQueue, Timestamp};
@@ -11,6 +9,8 @@ use capture_pcap::{FileOptions, FileQueue};
 use testkit::frames;
 use testkit::queues::OwnedFrame;
 use testkit::random::Random;
+
+use crate::pcaps;
 
 /// A frame and where it comes from.
 pub(crate) struct Named {
@@ -20,9 +20,6 @@ pub(crate) struct Named {
 
 /// By link type.
 pub(crate) type Corpus = BTreeMap<u32, Vec<Named>>;
-
-/// The folder of real captures, if the environment names one.
-const PCAPS: &str = "RINGTAP_PCAPS";
 
 /// What a comparison must hold.
 #[derive(Clone, Copy)]
@@ -38,41 +35,18 @@ pub(crate) struct Limits {
 
 /// Frames of the captures in the folder that `RINGTAP_PCAPS` names; without it, of what scapy makes, much of it damaged.
 pub(crate) fn real_or_made() -> (Corpus, Limits) {
-    match std::env::var_os(PCAPS) {
-        Some(folder) => {
-            let mut files = Vec::new();
-            captures(Path::new(&folder), &mut files);
-            files.sort();
-            assert!(!files.is_empty(), "{PCAPS} names a folder without captures: {}", folder.display());
+    match pcaps::real() {
+        Some(files) => {
             let mut corpus = Corpus::new();
             files.iter().for_each(|file| read(file, &mut corpus));
             (corpus, Limits { packets: files.len(), differing: 1, problems: 20 })
         }
         None => {
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let path = folder.path().join("made.pcap");
-            let made = Command::new("/usr/bin/python3")
-                .args(["-c", include_str!("made.py")])
-                .arg(&path)
-                .stdin(Stdio::null())
-                .output()
-                .expect("these tests need python3 and scapy");
-            assert!(made.status.success(), "scapy: {}", String::from_utf8_lossy(&made.stderr));
+            let path = pcaps::made(folder.path());
             let mut corpus = Corpus::new();
             read(&path, &mut corpus);
             (corpus, Limits { packets: 40, differing: 15, problems: 650 })
-        }
-    }
-}
-
-fn captures(folder: &Path, files: &mut Vec<PathBuf>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{PCAPS}: {}: {error}", folder.display()));
-    for entry in entries {
-        let path = entry.expect("a folder can be listed").path();
-        if path.is_dir() {
-            captures(&path, files);
-        } else if path.extension().is_some_and(|ext| ext == "pcap" || ext == "pcapng" || ext == "cap") {
-            files.push(path);
         }
     }
 }

@@ -5,6 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod corpus;
+#[path = "../common/pcaps.rs"]
+mod pcaps;
 mod reasons;
 mod views;
 mod wireshark;

@@ -1,0 +1,43 @@
+//! Captures to compare with: real ones, or what scapy makes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The folder of real captures, if the environment names one.
+const PCAPS: &str = "RINGTAP_PCAPS";
+
+/// All captures of that folder, in order; `None` if none is named.
+pub(crate) fn real() -> Option<Vec<PathBuf>> {
+    let folder = std::env::var_os(PCAPS)?;
+    let mut files = Vec::new();
+    captures(Path::new(&folder), &mut files);
+    files.sort();
+    assert!(!files.is_empty(), "{PCAPS} names a folder without captures: {}", folder.display());
+    Some(files)
+}
+
+/// One capture of many kinds of packets, much of it damaged, in `folder`.
+pub(crate) fn made(folder: &Path) -> PathBuf {
+    let path = folder.join("made.pcap");
+    let made = Command::new("/usr/bin/python3")
+        .args(["-c", include_str!("made.py")])
+        .arg(&path)
+        .stdin(Stdio::null())
+        .output()
+        .expect("these tests need python3 and scapy");
+    assert!(made.status.success(), "scapy: {}", String::from_utf8_lossy(&made.stderr));
+    path
+}
+
+fn captures(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{PCAPS}: {}: {error}", folder.display()));
+    for entry in entries {
+        let path = entry.expect("a folder can be listed").path();
+        if path.is_dir() {
+            captures(&path, files);
+        } else if path.extension().is_some_and(|ext| ext == "pcap" || ext == "pcapng" || ext == "cap") {
+            files.push(path);
+        }
+    }
+}
