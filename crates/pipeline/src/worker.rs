@@ -134,18 +134,29 @@ fn process(
         let mut frames = batch.frames();
         // Room before the frame: while there is none the batch can be asked for its counters, which no frame may outlive.
         while output.has_room() {
-            let Some(frame) = frames.next() else { return Ok(()) };
-            if !matcher.matches(&frame) {
-                output.filtered();
-            } else if control.take_one() {
-                output.record(&frame);
-            } else {
-                return Ok(());
-            }
+            let Some(frame) = next_wanted(&mut frames, matcher, output, control) else { return Ok(()) };
+            output.record(&frame);
         }
         drop(frames);
         if !output.make_room(batch, control, now)? {
             return Ok(());
         }
+    }
+}
+
+/// The next frame that is wanted; those before it are counted as filtered. `None` if there is none, or no more may become records.
+#[inline(always)]
+fn next_wanted<'b>(
+    frames: &mut impl Iterator<Item = Frame<'b>>,
+    matcher: &mut impl Matcher,
+    output: &mut Output,
+    control: &Control,
+) -> Option<Frame<'b>> {
+    loop {
+        let frame = frames.next()?;
+        if matcher.matches(&frame) {
+            return control.take_one().then_some(frame);
+        }
+        output.filtered();
     }
 }

@@ -3,27 +3,7 @@
 use capture::{Direction, LinkType};
 
 use super::scope::{Scope, be16, be32};
-use super::{Layers, Problem, ip};
-
-/// Ethernet types (IEEE registration authority).
-mod ether {
-    pub(super) const IPV4: u16 = 0x0800;
-    pub(super) const ARP: u16 = 0x0806;
-    pub(super) const RARP: u16 = 0x8035;
-    pub(super) const VLAN: u16 = 0x8100;
-    pub(super) const IPV6: u16 = 0x86dd;
-    pub(super) const MPLS: u16 = 0x8847;
-    pub(super) const MPLS_MULTICAST: u16 = 0x8848;
-    pub(super) const PPPOE_SESSION: u16 = 0x8864;
-    /// 802.2 in frames that are too long for a length (draft-ietf-isis-ext-eth).
-    pub(super) const LLC: u16 = 0x8870;
-    pub(super) const QINQ: u16 = 0x88a8;
-    pub(super) const QINQ_OLD: u16 = 0x9100;
-    /// Values up to this are lengths (IEEE 802.3, 3.2.6).
-    pub(super) const MAX_LENGTH: u16 = 1500;
-    /// Values from this on are types; those between mean nothing.
-    pub(super) const MIN_TYPE: u16 = 1536;
-}
+use super::{Layers, Problem, ether, ip};
 
 /// PPP protocol numbers (IANA).
 mod ppp_protocol {

@@ -5,6 +5,7 @@
 
 mod ip;
 mod link;
+mod numbers;
 mod plain;
 mod problem;
 mod scope;
@@ -13,6 +14,7 @@ mod transport;
 use capture::{Direction, Frame};
 
 pub use ip::extension_name;
+pub(crate) use numbers::{ether, protocol};
 pub use plain::{Plain, PlainNetwork, PlainTransport};
 pub use problem::Problem;
 use scope::Scope;
@@ -121,8 +123,6 @@ pub struct Found {
     pub fragment: bool,
     /// Whether `protocol` was read.
     pub has_protocol: bool,
-    /// Whether `transport_at` and `transport_wire` were set: the packet is whole or a first fragment, and its header was.
-    pub has_transport_place: bool,
     /// The transport layer.
     pub transport: Transport,
     /// Octets read of the transport header's fixed part (TCP 20, UDP 8, SCTP 12, ICMP and IGMP 8).
@@ -168,9 +168,7 @@ pub struct Layers {
     pub fragment_offset: u32,
     /// Identification of the IPv6 fragment header.
     pub fragment_id: u32,
-    /// Octets of the frame before what is above IP, and octets of that on the wire, as far as IP's length goes.
-    pub transport_at: u32,
-    /// See `transport_at`.
+    /// Octets on the wire of what is above IP, as far as IP's length goes; valid if there is a transport header.
     pub transport_wire: u32,
     /// Source port.
     pub source_port: u16,

@@ -6,12 +6,10 @@
 
 use capture::{Frame, FrameFlags, LinkType};
 
+use super::protocol;
 use super::scope::be16;
 
 const ETHERNET: usize = 14;
-/// Protocol numbers (IANA).
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 /// Two no-operations, and kind and length of a timestamp.
 const TIMESTAMP_START: [u8; 4] = [1, 1, 8, 10];
 
@@ -92,7 +90,7 @@ impl<'a> Plain<'a> {
 #[inline(always)]
 fn transport(protocol: u8, octets: &[u8], length: usize) -> Option<PlainTransport<'_>> {
     match protocol {
-        TCP => {
+        protocol::TCP => {
             let header: &[u8; 20] = octets.first_chunk()?;
             match header[12] >> 4 {
                 5 if length >= 20 => Some(PlainTransport::Tcp(header)),
@@ -103,7 +101,7 @@ fn transport(protocol: u8, octets: &[u8], length: usize) -> Option<PlainTranspor
                 _ => None,
             }
         }
-        UDP => {
+        protocol::UDP => {
             let header = octets.first_chunk()?;
             let claimed = usize::from(be16(header, 4));
             (claimed >= 8 && claimed <= length).then_some(PlainTransport::Udp(header))

@@ -1,24 +1,12 @@
 //! The transport layer: TCP, UDP, UDP-Lite, SCTP, ICMP, ICMPv6, IGMP. Others are known by number and name only.
 
 use super::scope::{Scope, be16, be32};
-use super::{Layers, Problem, Short, TcpOptions, Transport};
-
-/// Protocol numbers (IANA).
-mod protocol {
-    pub(super) const ICMP: u8 = 1;
-    pub(super) const IGMP: u8 = 2;
-    pub(super) const TCP: u8 = 6;
-    pub(super) const UDP: u8 = 17;
-    pub(super) const ICMPV6: u8 = 58;
-    pub(super) const SCTP: u8 = 132;
-    pub(super) const UDP_LITE: u8 = 136;
-}
+use super::{Layers, Problem, Short, TcpOptions, Transport, protocol};
 
 /// Reads the header that `layers.protocol` announces, in the first (or only) fragment.
 #[inline]
 pub(super) fn read(layers: &mut Layers, scope: Scope<'_>) {
-    layers.found.has_transport_place = true;
-    (layers.transport_at, layers.transport_wire) = (scope.at as u32, scope.wire as u32);
+    layers.transport_wire = scope.wire as u32;
     match layers.protocol {
         protocol::TCP => tcp(layers, scope),
         protocol::UDP => udp(layers, scope),

@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-use super::extract::{answer, question};
+use super::extract::question_and_answer;
 use super::key::{Endpoint, Ends, Key, Side};
+use crate::dissect::protocol;
 
 /// `1:` and the Base64 of a SHA-1.
 pub const COMMUNITY_ID: usize = 2 + 28;
@@ -24,8 +25,8 @@ pub fn community_id(key: &Key, initiator: Side) -> Option<[u8; COMMUNITY_ID]> {
     let protocol = key.protocol();
     let mut ends = [key.end(Side::Low), key.end(Side::High)];
     let has_ports = match protocol {
-        6 | 17 | 132 => true,
-        1 | 58 => {
+        protocol::TCP | protocol::UDP | protocol::SCTP => true,
+        protocol::ICMP | protocol::ICMPV6 => {
             ends = of_icmp(key, initiator);
             true
         }
@@ -52,15 +53,16 @@ pub fn community_id(key: &Key, initiator: Side) -> Option<[u8; COMMUNITY_ID]> {
 fn of_icmp(key: &Key, initiator: Side) -> [Endpoint; 2] {
     let [kind, code] = key.message();
     let (asker, other) = (key.end(initiator).address, key.end(initiator.other()).address);
-    match question(key.protocol(), kind) {
-        (_, Some(_)) => {
-            let answer = answer(key.protocol(), kind);
-            let mut ends =
-                [Endpoint { address: asker, port: kind.into() }, Endpoint { address: other, port: answer.into() }];
+    let of = |(first, second): (u8, u8)| {
+        [Endpoint { address: asker, port: first.into() }, Endpoint { address: other, port: second.into() }]
+    };
+    match question_and_answer(key.protocol(), kind) {
+        Some(types) => {
+            let mut ends = of(types);
             ends.sort_unstable();
             ends
         }
-        (_, None) => [Endpoint { address: asker, port: kind.into() }, Endpoint { address: other, port: code.into() }],
+        None => of((kind, code)),
     }
 }
 

@@ -7,15 +7,9 @@ use capture::Frame;
 
 use super::key::{Common, Endpoint, Ends, Key, NO_VLAN};
 use super::packet::{Packet, Segment};
-use crate::dissect::{Headers, Layers, Network, Plain, PlainNetwork, PlainTransport, Transport, be16, be32};
-
-/// Protocol numbers (IANA).
-mod protocol {
-    pub(super) const ICMP: u8 = 1;
-    pub(super) const TCP: u8 = 6;
-    pub(super) const UDP: u8 = 17;
-    pub(super) const ICMPV6: u8 = 58;
-}
+use crate::dissect::{
+    Headers, Layers, Network, Plain, PlainNetwork, PlainTransport, Transport, be16, be32, ether, protocol,
+};
 
 impl Packet {
     /// The packet of a frame.
@@ -36,16 +30,10 @@ impl Packet {
             }
             PlainNetwork::V6(header) => (Ends::Ipv6, v6(header, 8), v6(header, 24), u32::from(be16(header, 4))),
         };
-        let (protocol, ports, payload, segment) = match plain.transport {
-            PlainTransport::Tcp(header) => {
-                (protocol::TCP, be32(header, 0), above.saturating_sub(20), Some(tcp(header)))
-            }
-            PlainTransport::TcpTimestamp(header) => {
-                (protocol::TCP, be32(header, 0), above.saturating_sub(32), Some(tcp(header)))
-            }
-            PlainTransport::Udp(header) => {
-                (protocol::UDP, be32(header, 0), u32::from(be16(header, 4)).saturating_sub(8), None)
-            }
+        let (protocol, ports, segment) = match plain.transport {
+            PlainTransport::Tcp(header) => (protocol::TCP, be32(header, 0), Some(tcp(header, above))),
+            PlainTransport::TcpTimestamp(header) => (protocol::TCP, be32(header, 0), Some(tcp(header, above))),
+            PlainTransport::Udp(header) => (protocol::UDP, be32(header, 0), None),
         };
         let source = Endpoint { address: source, port: (ports >> 16) as u16 };
         let destination = Endpoint { address: destination, port: ports as u16 };
@@ -56,7 +44,6 @@ impl Packet {
             side,
             time: frame.timestamp,
             octets: frame.wire_len,
-            payload,
             macs: [[s1, s2, s3, s4, s5, s6], [d1, d2, d3, d4, d5, d6]],
             interface: frame.interface.0 as u16,
             segment,
@@ -76,7 +63,6 @@ impl Packet {
             side: super::Side::Low,
             time: frame.timestamp,
             octets: frame.wire_len,
-            payload: 0,
             macs: link_addresses(layers),
             interface: frame.interface.0 as u16,
             segment: None,
@@ -86,9 +72,9 @@ impl Packet {
         match found.transport {
             _ if ends == Ends::Link => {
                 let ether_type = match found.network {
-                    Network::Ipv4 => 0x0800,
-                    Network::Ipv6 => 0x86dd,
-                    Network::Arp => 0x0806,
+                    Network::Ipv4 => ether::IPV4,
+                    Network::Ipv6 => ether::IPV6,
+                    Network::Arp => ether::ARP,
                     Network::None if found.extras => layers.extras.ether_type.unwrap_or_default(),
                     Network::None => 0,
                 };
@@ -96,24 +82,18 @@ impl Packet {
             }
             Transport::Tcp | Transport::Udp | Transport::Sctp if found.transport_octets >= 4 => {
                 (source_port, destination_port) = (layers.source_port, layers.destination_port);
-                let header = match found.transport {
-                    Transport::Tcp => u32::from(layers.tcp_header_octets),
-                    Transport::Udp => 8,
-                    _ => 12,
-                };
-                packet.payload = layers.transport_wire.saturating_sub(header);
-                if found.transport == Transport::Udp && layers.protocol == protocol::UDP && layers.udp_length >= 8 {
-                    packet.payload = packet.payload.min(u32::from(layers.udp_length) - 8);
-                }
                 if found.transport == Transport::Tcp && found.transport_octets == 20 {
                     let Layers { seq, ack, window, tcp_flags, .. } = *layers;
-                    packet.segment = Some(Segment { seq, ack, window, flags: tcp_flags as u8 });
+                    let payload = layers.transport_wire.saturating_sub(layers.tcp_header_octets.into());
+                    packet.segment = Some(Segment { seq, ack, window, flags: tcp_flags as u8, payload });
                 }
             }
             Transport::Icmp if found.transport_octets >= 2 => {
-                let (question, asks) = question(protocol, layers.icmp_type);
-                (message, packet.asks) = ([question, layers.icmp_code], asks);
-                if asks.is_some() && found.transport_octets == 8 && has_identifier(protocol, question) {
+                let pair = question_and_answer(protocol, layers.icmp_type);
+                let question = pair.map_or(layers.icmp_type, |(question, _)| question);
+                packet.asks = pair.map(|(question, _)| question == layers.icmp_type);
+                message = [question, layers.icmp_code];
+                if found.transport_octets == 8 && has_identifier(protocol, question) {
                     let identifier = (layers.icmp_rest >> 16) as u16;
                     (source_port, destination_port) = (identifier, identifier);
                 }
@@ -139,9 +119,11 @@ impl Packet {
     }
 }
 
+/// `length` octets with the header.
 #[inline]
-fn tcp(header: &[u8]) -> Segment {
-    Segment { seq: be32(header, 4), ack: be32(header, 8), window: be16(header, 14), flags: header[13] }
+fn tcp<const N: usize>(header: &[u8; N], length: u32) -> Segment {
+    let payload = length.saturating_sub(N as u32);
+    Segment { seq: be32(header, 4), ack: be32(header, 8), window: be16(header, 14), flags: header[13], payload }
 }
 
 #[inline]
@@ -179,31 +161,25 @@ fn link_addresses(layers: &Layers) -> [[u8; 6]; 2] {
     addresses
 }
 
-/// The type of the question that an ICMP message asks or answers, and which of both it does; its own type if it is neither.
-///
-/// The pairs are those of Community ID version 1.
-pub(super) const fn question(protocol: u8, kind: u8) -> (u8, Option<bool>) {
-    let (question, asks) = match (protocol, kind) {
-        // Echo, timestamp, information, address mask, router solicitation.
-        (protocol::ICMP, 8 | 13 | 15 | 17 | 10) => (kind, true),
-        (protocol::ICMP, 0) => (8, false),
-        (protocol::ICMP, 14 | 16 | 18) => (kind - 1, false),
-        (protocol::ICMP, 9) => (10, false),
-        // Echo, listener query, router and neighbour solicitation, node information, home agent discovery.
-        (protocol::ICMPV6, 128 | 130 | 133 | 135 | 139 | 144) => (kind, true),
-        (protocol::ICMPV6, 129 | 131 | 134 | 136 | 140 | 145) => (kind - 1, false),
-        _ => return (kind, None),
-    };
-    (question, Some(asks))
-}
+/// Types of ICMP messages that ask, and of those that answer: the pairs of Community ID version 1.
+const PAIRS: [(u8, u8, u8); 11] = [
+    (protocol::ICMP, 8, 0),       // echo
+    (protocol::ICMP, 13, 14),     // timestamp
+    (protocol::ICMP, 15, 16),     // information
+    (protocol::ICMP, 17, 18),     // address mask
+    (protocol::ICMP, 10, 9),      // router
+    (protocol::ICMPV6, 128, 129), // echo
+    (protocol::ICMPV6, 130, 131), // listener
+    (protocol::ICMPV6, 133, 134), // router
+    (protocol::ICMPV6, 135, 136), // neighbour
+    (protocol::ICMPV6, 139, 140), // node information
+    (protocol::ICMPV6, 144, 145), // home agent
+];
 
-/// The type of the answer to a question of [`question`].
-pub(super) const fn answer(protocol: u8, question: u8) -> u8 {
-    match (protocol, question) {
-        (protocol::ICMP, 8) => 0,
-        (protocol::ICMP, 10) => 9,
-        _ => question + 1,
-    }
+/// The types of question and answer of which `kind` is one; `None` if it is neither.
+pub(super) fn question_and_answer(protocol: u8, kind: u8) -> Option<(u8, u8)> {
+    let pair = PAIRS.into_iter().find(|&(of, question, answer)| of == protocol && (question == kind || answer == kind));
+    pair.map(|(_, question, answer)| (question, answer))
 }
 
 /// Whether questions of this type have an identifier.

@@ -7,6 +7,7 @@ use capture::Timestamp;
 use super::key::{Key, Side};
 use super::packet::{Packet, Segment};
 use super::tcp::{Anomalies, Handshake, Tcp, Times};
+use crate::dissect::protocol;
 
 /// Octets and packets of one end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl Flow {
             initiator: if answers { packet.side.other() } else { packet.side },
             kind: match (packet.segment, packet.key.protocol()) {
                 (Some(_), _) => Kind::TcpOpening,
-                (None, 17 | 136) => Kind::Udp,
+                (None, protocol::UDP | protocol::UDP_LITE) => Kind::Udp,
                 _ => Kind::Other,
             },
         }
@@ -121,7 +122,7 @@ impl Flow {
         if segment.has(Segment::SYN) && !segment.has(Segment::ACK) && self.tcp.handshake() == Handshake::NotSeen {
             self.initiator = packet.side;
         }
-        self.tcp.see(packet.side, self.initiator, segment, packet.payload, time);
+        self.tcp.see(packet.side, self.initiator, segment, time);
         let kind = if self.tcp.closed() {
             Kind::TcpClosing
         } else if self.tcp.handshake() == Handshake::Unanswered {

@@ -3,19 +3,35 @@
 //! Knows no keys: the caller compares. Places that were emptied are filled from behind, so that there are no tombstones and a table that has
 //! seen a hundred million flows is as fast as a new one.
 
-/// Empty: no flow has this number.
-const EMPTY: u32 = u32::MAX;
+/// Nothing lies here. All zeros, which a new table gets from the kernel without touching them.
+const EMPTY: Place = Place(0);
 
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    hash: u32,
-    flow: u32,
+/// A hash, and the number of a flow that has it, plus one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u64);
+
+impl Place {
+    #[inline]
+    fn new(hash: u32, flow: u32) -> Self {
+        Self(u64::from(hash) << 32 | u64::from(flow + 1))
+    }
+
+    #[inline]
+    fn hash(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Of a place that is not empty.
+    #[inline]
+    fn flow(self) -> u32 {
+        self.0 as u32 - 1
+    }
 }
 
 /// The places; a power of two of them, at most three quarters in use.
 #[derive(Debug)]
 pub(super) struct Index {
-    places: Vec<Place>,
+    places: Vec<u64>,
     mask: usize,
 }
 
@@ -30,12 +46,17 @@ impl Index {
 
     pub(super) fn new(flows: usize) -> Self {
         let places = Self::places_for(flows);
-        Self { places: vec![Place { hash: 0, flow: EMPTY }; places], mask: places - 1 }
+        Self { places: vec![EMPTY.0; places], mask: places - 1 }
     }
 
     #[inline]
     fn home(&self, hash: u32) -> usize {
         hash as usize & self.mask
+    }
+
+    #[inline]
+    fn at(&self, at: usize) -> Place {
+        Place(self.places[at])
     }
 
     /// Where the search for a hash begins: to be in the cache when it does.
@@ -50,12 +71,12 @@ impl Index {
         let mut at = self.home(hash);
         // Ends: a quarter of the places is empty.
         loop {
-            let place = self.places[at];
-            if place.flow == EMPTY {
+            let place = self.at(at);
+            if place == EMPTY {
                 return None;
             }
-            if place.hash == hash && is_it(place.flow) {
-                return Some(place.flow);
+            if place.hash() == hash && is_it(place.flow()) {
+                return Some(place.flow());
             }
             at = (at + 1) & self.mask;
         }
@@ -64,25 +85,26 @@ impl Index {
     /// The first flow of this hash, if any: a guess, which saves a wait when it is right.
     #[inline]
     pub(super) fn likely(&self, hash: u32) -> Option<u32> {
-        let place = self.places[self.home(hash)];
-        (place.flow != EMPTY && place.hash == hash).then_some(place.flow)
+        let place = self.at(self.home(hash));
+        (place != EMPTY && place.hash() == hash).then(|| place.flow())
     }
 
     /// Adds a flow, which is not there yet.
     #[inline]
     pub(super) fn insert(&mut self, hash: u32, flow: u32) {
         let mut at = self.home(hash);
-        while self.places[at].flow != EMPTY {
+        while self.at(at) != EMPTY {
             at = (at + 1) & self.mask;
         }
-        self.places[at] = Place { hash, flow };
+        self.places[at] = Place::new(hash, flow).0;
     }
 
     /// Removes a flow, which is there.
     pub(super) fn remove(&mut self, hash: u32, flow: u32) {
+        let wanted = Place::new(hash, flow);
         let mut hole = self.home(hash);
-        while self.places[hole].flow != flow {
-            if self.places[hole].flow == EMPTY {
+        while self.at(hole) != wanted {
+            if self.at(hole) == EMPTY {
                 debug_assert!(false, "only flows that are there are removed");
                 return;
             }
@@ -91,19 +113,19 @@ impl Index {
         let mut at = hole;
         loop {
             at = (at + 1) & self.mask;
-            let place = self.places[at];
-            if place.flow == EMPTY {
+            let place = self.at(at);
+            if place == EMPTY {
                 break;
             }
             // May it lie in the hole, or would the search from its home not come by there?
             let (from_home, from_hole) =
-                (at.wrapping_sub(self.home(place.hash)) & self.mask, at.wrapping_sub(hole) & self.mask);
+                (at.wrapping_sub(self.home(place.hash())) & self.mask, at.wrapping_sub(hole) & self.mask);
             if from_home >= from_hole {
-                self.places[hole] = place;
+                self.places[hole] = place.0;
                 hole = at;
             }
         }
-        self.places[hole].flow = EMPTY;
+        self.places[hole] = EMPTY.0;
     }
 }
 
@@ -135,7 +157,7 @@ mod tests {
                     prop_assert_eq!(index.find(hash, |found| found == flow), Some(flow));
                 }
             }
-            prop_assert_eq!(index.places.iter().filter(|place| place.flow != EMPTY).count(), model.len());
+            prop_assert_eq!(index.places.iter().filter(|place| **place != EMPTY.0).count(), model.len());
         }
     }
 

@@ -15,8 +15,6 @@ pub struct Packet {
     pub time: Timestamp,
     /// Octets on the wire, of the whole frame.
     pub octets: u32,
-    /// Octets of payload: behind the transport header, as the packet's headers say.
-    pub payload: u32,
     /// MAC addresses of sender and receiver; zeros if not known.
     pub macs: [[u8; 6]; 2],
     /// Index of the interface in the queue's table.
@@ -38,6 +36,8 @@ pub struct Segment {
     pub window: u16,
     /// CWR 0x80 ... FIN 0x01.
     pub flags: u8,
+    /// Octets behind the header, as the packet's headers say.
+    pub payload: u32,
 }
 
 impl Segment {

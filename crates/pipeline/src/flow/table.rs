@@ -130,11 +130,8 @@ pub struct Table {
 #[derive(Clone, Copy, Debug)]
 struct Ticks {
     active: u64,
-    tcp: u64,
-    tcp_opening: u64,
-    tcp_closing: u64,
-    udp: u64,
-    other: u64,
+    /// By [`Kind`].
+    idle: [u64; 5],
 }
 
 impl Ticks {
@@ -143,25 +140,23 @@ impl Ticks {
         let ticks = |time: Duration| {
             (time.as_millis() as u64).saturating_mul(TICKS).div_ceil(1000).clamp(1, u64::from(u32::MAX / 2))
         };
-        Self {
-            active: ticks(timeouts.active),
-            tcp: ticks(timeouts.tcp),
-            tcp_opening: ticks(timeouts.tcp_opening),
-            tcp_closing: ticks(timeouts.tcp_closing),
-            udp: ticks(timeouts.udp),
-            other: ticks(timeouts.other),
+        let Timeouts { active, tcp, tcp_opening, tcp_closing, udp, other } = *timeouts;
+        let mut idle = [0; 5];
+        for (kind, time) in [
+            (Kind::Other, other),
+            (Kind::Udp, udp),
+            (Kind::Tcp, tcp),
+            (Kind::TcpOpening, tcp_opening),
+            (Kind::TcpClosing, tcp_closing),
+        ] {
+            idle[kind as usize] = ticks(time);
         }
+        Self { active: ticks(active), idle }
     }
 
     #[inline]
     fn idle(&self, kind: Kind) -> u64 {
-        match kind {
-            Kind::Tcp => self.tcp,
-            Kind::TcpOpening => self.tcp_opening,
-            Kind::TcpClosing => self.tcp_closing,
-            Kind::Udp => self.udp,
-            Kind::Other => self.other,
-        }
+        self.idle[kind as usize]
     }
 }
 
@@ -247,7 +242,7 @@ impl Table {
     /// Counts a packet. `report` hears of the flows that are to be reported by then, before the packet counts.
     #[inline]
     pub fn update(&mut self, packet: &Packet, hash: u32, mut report: impl FnMut(&Flow, Reason)) {
-        self.pass(packet.time, &mut report);
+        self.advance(packet.time, &mut report);
         self.unreported += 1;
         let tick = self.tick as u32;
         let found = self.index.find(hash, |flow| self.flows[flow as usize].key() == &packet.key);
@@ -273,11 +268,6 @@ impl Table {
         }
     }
 
-    /// Time goes on, with or without packets: `now` by the clock that gives packets their time.
-    pub fn advance(&mut self, now: Timestamp, mut report: impl FnMut(&Flow, Reason)) {
-        self.pass(now, &mut report);
-    }
-
     /// Reports all that is in no report yet, the longest silent first, and forgets all flows.
     pub fn end(&mut self, mut report: impl FnMut(&Flow, Reason)) {
         for second in self.oldest..self.oldest + SECONDS as u64 {
@@ -289,13 +279,13 @@ impl Table {
         }
     }
 
-    /// Goes on to the time of a packet, and reports what is due by then.
+    /// Goes on to the time of a packet, or to that of the clock that gives packets their time, and reports what is due by then.
     #[inline]
-    fn pass(&mut self, time: Timestamp, report: &mut impl FnMut(&Flow, Reason)) {
+    pub fn advance(&mut self, time: Timestamp, mut report: impl FnMut(&Flow, Reason)) {
         // 32 bits of ticks are 13 years: a clock that is set forward by more stands still at their end.
         let now = self.clock.see(time).min(u64::from(u32::MAX));
         if now != self.tick {
-            self.turn(now, report);
+            self.turn(now, &mut report);
         }
     }
 

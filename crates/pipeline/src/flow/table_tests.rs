@@ -154,9 +154,10 @@ fn endpoint(host: u8, port: u16) -> Endpoint {
 fn packet(step: &Step, time: u64, n: u32) -> Packet {
     let (source, destination) = (endpoint(step.hosts.0, step.port), endpoint(step.hosts.1, 80));
     let (key, side) = Key::new(Common::new(Ends::Ipv4, step.protocol), source, destination);
-    let segment = (step.protocol == 6).then_some(Segment { seq: n * 1000, ack: 1, window: 1, flags: step.flags });
+    let segment =
+        (step.protocol == 6).then_some(Segment { seq: n * 1000, ack: 1, window: 1, flags: step.flags, payload: 0 });
     let time = Timestamp::from_nanos(time);
-    Packet { key, side, time, octets: step.octets, payload: 0, segment, asks: None, macs: [[0; 6]; 2], interface: 0 }
+    Packet { key, side, time, octets: step.octets, segment, asks: None, macs: [[0; 6]; 2], interface: 0 }
 }
 
 const TIMEOUTS: Timeouts = Timeouts {

@@ -201,9 +201,9 @@ impl Tcp {
     }
 
     /// Looks at a segment. `initiator` sent the first SYN, or the first packet.
-    pub(super) fn see(&mut self, side: Side, initiator: Side, segment: Segment, payload: u32, time: u64) {
-        self.sequence(side, segment, payload, time);
-        self.progress(side, initiator, segment, payload, time);
+    pub(super) fn see(&mut self, side: Side, initiator: Side, segment: Segment, time: u64) {
+        self.sequence(side, segment, time);
+        self.progress(side, initiator, segment, time);
     }
 
     /// Where a conversation without a handshake is: question and answer only.
@@ -218,7 +218,7 @@ impl Tcp {
         }
     }
 
-    fn progress(&mut self, side: Side, initiator: Side, segment: Segment, payload: u32, time: u64) {
+    fn progress(&mut self, side: Side, initiator: Side, segment: Segment, time: u64) {
         let from_initiator = side == initiator;
         match (segment.has(Segment::SYN), segment.has(Segment::ACK)) {
             (true, false) if self.stage <= Stage::Syn => {
@@ -244,7 +244,7 @@ impl Tcp {
             }
             _ => {}
         }
-        if payload > 0 && !segment.has(Segment::SYN) && !matches!(self.stage, Stage::Syn | Stage::SynAck) {
+        if segment.payload > 0 && !segment.has(Segment::SYN) && !matches!(self.stage, Stage::Syn | Stage::SynAck) {
             self.exchange(from_initiator, time);
         }
         if segment.has(Segment::RST) {
@@ -258,7 +258,8 @@ impl Tcp {
         }
     }
 
-    fn sequence(&mut self, side: Side, segment: Segment, payload: u32, time: u64) {
+    fn sequence(&mut self, side: Side, segment: Segment, time: u64) {
+        let payload = segment.payload;
         let late = match (self.responder_rtt.get(), self.initiator_rtt.get()) {
             (Some(there), Some(back)) => there.saturating_add(back),
             _ => LATE,

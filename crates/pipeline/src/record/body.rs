@@ -44,34 +44,45 @@ fn network(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
         Network::None => {}
     }
     if layers.found.has_protocol {
-        match layers.protocol {
-            6 => out.literal(b"\"transport\":\"tcp\",\"iana_number\":\"6\","),
-            17 => out.literal(b"\"transport\":\"udp\",\"iana_number\":\"17\","),
-            other => {
-                if let Some(name) = transport_name(other) {
-                    out.literal(b"\"transport\":\"");
-                    out.text(name);
-                    out.literal(b"\",");
-                }
-                out.literal(b"\"iana_number\":\"");
-                out.number(u32::from(other));
-                out.literal(b"\",");
-            }
-        }
+        protocol(out, layers.protocol);
     }
     out.literal(b"\"bytes\":");
     out.value(frame.wire_len);
     if let (true, [outer, rest @ ..]) = (layers.found.extras, layers.extras.vlans.as_slice()) {
-        out.literal(b"\"vlan\":{\"id\":\"");
-        out.number(u32::from(outer & 0xfff));
-        out.literal(b"\"},");
-        if let Some(inner) = rest.last() {
-            out.literal(b"\"inner\":{\"vlan\":{\"id\":\"");
-            out.number(u32::from(inner & 0xfff));
-            out.literal(b"\"}},");
-        }
+        vlan_ids(out, outer & 0xfff, rest.last().map(|inner| inner & 0xfff));
     }
     out.close(b'}');
+}
+
+/// The protocol above IP, in `network`.
+#[inline(always)]
+pub(super) fn protocol(out: &mut Out<'_>, number: u8) {
+    match number {
+        6 => out.literal(b"\"transport\":\"tcp\",\"iana_number\":\"6\","),
+        17 => out.literal(b"\"transport\":\"udp\",\"iana_number\":\"17\","),
+        other => {
+            if let Some(name) = transport_name(other) {
+                out.literal(b"\"transport\":\"");
+                out.text(name);
+                out.literal(b"\",");
+            }
+            out.literal(b"\"iana_number\":\"");
+            out.number(u32::from(other));
+            out.literal(b"\",");
+        }
+    }
+}
+
+/// The outermost and the innermost VLAN, in `network`.
+pub(super) fn vlan_ids(out: &mut Out<'_>, outer: u16, inner: Option<u16>) {
+    out.literal(b"\"vlan\":{\"id\":\"");
+    out.number(outer.into());
+    out.literal(b"\"},");
+    if let Some(inner) = inner {
+        out.literal(b"\"inner\":{\"vlan\":{\"id\":\"");
+        out.number(inner.into());
+        out.literal(b"\"}},");
+    }
 }
 
 #[inline(always)]
@@ -108,6 +119,17 @@ fn endpoints(out: &mut Out<'_>, layers: &Layers) {
 #[inline(always)]
 fn endpoint(out: &mut Out<'_>, key: &[u8], mac: Option<[u8; 6]>, ip: Option<(&[u8; 16], Network)>, port: Option<u16>) {
     let start = out.len();
+    address(out, mac, ip, port);
+    if out.is_at(start) {
+        out.rewind(start - key.len());
+    } else {
+        out.close(b'}');
+    }
+}
+
+/// The addresses of an end, as far as they are known.
+#[inline(always)]
+pub(super) fn address(out: &mut Out<'_>, mac: Option<[u8; 6]>, ip: Option<(&[u8; 16], Network)>, port: Option<u16>) {
     if let Some(mac) = mac {
         out.literal(b"\"mac\":\"");
         out.mac(mac);
@@ -124,11 +146,6 @@ fn endpoint(out: &mut Out<'_>, key: &[u8], mac: Option<[u8; 6]>, ip: Option<(&[u
     if let Some(port) = port {
         out.literal(b"\"port\":");
         out.value(u32::from(port));
-    }
-    if out.is_at(start) {
-        out.rewind(start - key.len());
-    } else {
-        out.close(b'}');
     }
 }
 

@@ -1,9 +1,10 @@
 //! The record of a flow's report, from the event's times to the end. Source is the initiator, destination the responder.
 
+use super::body;
 use super::head::Moment;
-use super::names::transport_name;
 use super::out::Out;
 use super::tables::TCP_FLAGS;
+use crate::dissect::{Network, ether, protocol};
 use crate::flow::{Anomalies, Ends, Flow, Handshake, NO_VLAN, Reason, Sent, Side, community_id};
 
 pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], flow: &Flow, reason: Reason) {
@@ -16,11 +17,10 @@ pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], flow: &Fl
     out.long(flow.last().as_nanos() - flow.since().as_nanos());
     out.literal(b"},");
     network(out, flow);
-    let has_ports = matches!(flow.key().protocol(), 6 | 17 | 132 | 136);
     out.literal(b"\"source\":{");
-    endpoint(out, flow, initiator, has_ports);
+    endpoint(out, flow, initiator);
     out.literal(b"\"destination\":{");
-    endpoint(out, flow, initiator.other(), has_ports);
+    endpoint(out, flow, initiator.other());
     out.literal(b"\"ringtap\":{");
     link(out, flow);
     out.literal(b"\"flow\":{\"id\":\"");
@@ -49,18 +49,11 @@ fn network(out: &mut Out<'_>, flow: &Flow) {
     match key.ends() {
         Ends::Ipv4 => out.literal(b"\"type\":\"ipv4\","),
         Ends::Ipv6 => out.literal(b"\"type\":\"ipv6\","),
-        Ends::Link if key.end(Side::Low).port == 0x0806 => out.literal(b"\"type\":\"arp\","),
+        Ends::Link if key.end(Side::Low).port == ether::ARP => out.literal(b"\"type\":\"arp\","),
         Ends::Link => {}
     }
     if key.ends() != Ends::Link {
-        if let Some(name) = transport_name(key.protocol()) {
-            out.literal(b"\"transport\":\"");
-            out.text(name);
-            out.literal(b"\",");
-        }
-        out.literal(b"\"iana_number\":\"");
-        out.octet(key.protocol());
-        out.literal(b"\",");
+        body::protocol(out, key.protocol());
     }
     let [low, high] = [flow.delta(Side::Low), flow.delta(Side::High)];
     out.literal(b"\"bytes\":");
@@ -74,38 +67,22 @@ fn network(out: &mut Out<'_>, flow: &Flow) {
     }
     let [outer, inner] = key.vlans();
     if outer != NO_VLAN {
-        out.literal(b"\"vlan\":{\"id\":\"");
-        out.number(outer.into());
-        out.literal(b"\"},");
-    }
-    if inner != NO_VLAN {
-        out.literal(b"\"inner\":{\"vlan\":{\"id\":\"");
-        out.number(inner.into());
-        out.literal(b"\"}},");
+        body::vlan_ids(out, outer, Some(inner).filter(|&inner| inner != NO_VLAN));
     }
     out.close(b'}');
 }
 
-fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side, has_ports: bool) {
+fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side) {
     let (key, Sent { packets, octets }) = (flow.key(), flow.delta(side));
     let end = key.end(side);
-    if let Some(mac) = flow.mac(side) {
-        out.literal(b"\"mac\":\"");
-        out.mac(mac);
-        out.literal(b"\",");
-    }
-    if key.ends() != Ends::Link {
-        out.literal(b"\"ip\":\"");
-        match (key.ends(), &end.address) {
-            (Ends::Ipv4, &[a, b, c, d, ..]) => out.ipv4([a, b, c, d]),
-            (_, address) => out.ipv6(address),
-        }
-        out.literal(b"\",");
-        if has_ports {
-            out.literal(b"\"port\":");
-            out.value(end.port.into());
-        }
-    }
+    let network = match key.ends() {
+        Ends::Link => None,
+        Ends::Ipv4 => Some(Network::Ipv4),
+        Ends::Ipv6 => Some(Network::Ipv6),
+    };
+    let has_port = matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP | protocol::UDP_LITE);
+    let ip = network.map(|network| (&end.address, network));
+    body::address(out, flow.mac(side), ip, has_port.then_some(end.port));
     out.literal(b"\"bytes\":");
     out.long_value(octets);
     out.literal(b"\"packets\":");
@@ -117,12 +94,12 @@ fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side, has_ports: bool) {
 fn link(out: &mut Out<'_>, flow: &Flow) {
     let key = flow.key();
     let ether_type = key.end(Side::Low).port;
-    if key.ends() == Ends::Link && ether_type != 0 && ether_type != 0x0806 {
+    if key.ends() == Ends::Link && ether_type != 0 && ether_type != ether::ARP {
         out.literal(b"\"ethernet\":{\"type\":\"");
         out.hex16(ether_type);
         out.literal(b"\"},");
     }
-    if key.ends() != Ends::Link && matches!(key.protocol(), 1 | 58) {
+    if key.ends() != Ends::Link && matches!(key.protocol(), protocol::ICMP | protocol::ICMPV6) {
         let [kind, code] = key.message();
         out.literal(b"\"icmp\":{\"type\":");
         out.octet_value(kind);

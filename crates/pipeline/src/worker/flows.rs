@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use capture::{CaptureError, RxBatch, Timestamp};
 
 use super::output::{Output, Source};
-use super::{Control, Matcher};
+use super::{Control, Matcher, next_wanted};
 use crate::flow::{Flow, Packet, Reason, Side, Table};
 
 /// Packets that are looked at before the first of them is counted: as many as memory can be asked for at a time.
@@ -85,14 +85,7 @@ impl Flows {
             if self.packets_too && !output.has_room() {
                 return true;
             }
-            let Some(frame) = frames.next() else { return false };
-            if !matcher.matches(&frame) {
-                output.filtered();
-                continue;
-            }
-            if !control.take_one() {
-                return false;
-            }
+            let Some(frame) = next_wanted(&mut frames, matcher, output, control) else { return false };
             let packet = output.packet(&frame, self.packets_too);
             let hash = self.table.prepare(&packet.key);
             self.ahead.push((packet, hash));

@@ -8,7 +8,7 @@ use capture::{CaptureError, Count, Frame, Interface, QueueStats, RxBatch, RxQueu
 
 use super::{Control, STATS_INTERVAL};
 use crate::batch::OpenBatch;
-use crate::dissect::Layers;
+use crate::dissect::{Headers, Layers};
 use crate::flow::{Flow, Packet, Reason};
 use crate::glimpse::Glimpse;
 use crate::handoff::LaneSender;
@@ -73,16 +73,31 @@ impl Source for AtTheEnd {
 }
 
 /// What is not yet in the counters.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Pending {
     records: u64,
-    reports: u64,
-    reported: u64,
-    cut_off: u64,
     processed: u64,
     undecodable: u64,
     octets: u64,
     filtered: u64,
+}
+
+impl Pending {
+    /// A frame was looked at.
+    #[inline(always)]
+    fn frame(&mut self, frame: &Frame<'_>, headers: &Headers<'_>) {
+        self.undecodable += u64::from(headers.problem().is_some());
+        self.processed += 1;
+        self.octets += u64::from(frame.wire_len);
+    }
+}
+
+/// The same of flows.
+#[derive(Default)]
+struct PendingFlows {
+    reports: u64,
+    reported: u64,
+    cut_off: u64,
 }
 
 /// One worker's output.
@@ -98,6 +113,7 @@ pub struct Output {
     open: Option<OpenBatch>,
     /// Since the counters were last written.
     pending: Pending,
+    pending_flows: PendingFlows,
     /// Since the start: what has an account already.
     accounted: u64,
 }
@@ -124,6 +140,7 @@ impl Output {
             layers: Layers::default(),
             open: None,
             pending: Pending::default(),
+            pending_flows: PendingFlows::default(),
             accounted: 0,
         }
     }
@@ -165,11 +182,9 @@ impl Output {
         let record = self.encoder.begin(room, frame);
         let headers = self.layers.headers(frame);
         let len = record.write(frame, &headers);
-        self.pending.undecodable += u64::from(headers.problem().is_some());
         open.commit(len, frame.timestamp);
         self.pending.records += 1;
-        self.pending.processed += 1;
-        self.pending.octets += u64::from(frame.wire_len);
+        self.pending.frame(frame, &headers);
     }
 
     /// The packet of a frame, for the table of flows. Writes its record, too, if `recorded`, for which there is room.
@@ -185,9 +200,7 @@ impl Output {
             open.commit(len, frame.timestamp);
             self.pending.records += 1;
         }
-        self.pending.undecodable += u64::from(headers.problem().is_some());
-        self.pending.processed += 1;
-        self.pending.octets += u64::from(frame.wire_len);
+        self.pending.frame(frame, &headers);
         packet
     }
 
@@ -198,19 +211,19 @@ impl Output {
         let (len, time) = self.encoder.flow(room, flow, reason);
         open.commit(len, time);
         self.pending.records += 1;
-        self.pending.reports += 1;
-        self.pending.reported += packets;
+        self.pending_flows.reports += 1;
+        self.pending_flows.reported += packets;
     }
 
     /// Packets of a report that cannot be written any more.
     pub(super) fn cut_off(&mut self, packets: u64) {
-        self.pending.cut_off += packets;
+        self.pending_flows.cut_off += packets;
     }
 
     /// How the table of flows stands.
     pub(super) fn flows(&mut self, live: u64, unreported: u64, evicted: u64) {
-        let Pending { reports, reported, cut_off, .. } = &mut self.pending;
-        self.counters.flows(mem::take(reports), mem::take(reported), mem::take(cut_off));
+        let PendingFlows { reports, reported, cut_off } = mem::take(&mut self.pending_flows);
+        self.counters.flows(reports, reported, cut_off);
         self.counters.table(live, unreported, evicted);
     }
 
@@ -317,8 +330,7 @@ impl Output {
     /// Writes the counters of a batch of frames.
     #[inline]
     pub(super) fn count(&mut self) {
-        let Pending { records, processed, undecodable, octets, filtered, .. } = self.pending;
-        self.pending = Pending { records: 0, processed: 0, undecodable: 0, octets: 0, filtered: 0, ..self.pending };
+        let Pending { records, processed, undecodable, octets, filtered } = mem::take(&mut self.pending);
         self.counters.processed(processed, undecodable, octets);
         self.counters.records(records);
         self.counters.filtered(filtered);
