@@ -25,6 +25,8 @@ impl LinkType {
     pub const LOOP: Self = Self(108);
     /// Linux "cooked" capture, version 1 (16-octet header).
     pub const LINUX_SLL: Self = Self(113);
+    /// MPLS label stacks (RFC 3032), and what is under them.
+    pub const MPLS: Self = Self(219);
     /// IPv4 packets only.
     pub const IPV4: Self = Self(228);
     /// IPv6 packets only.

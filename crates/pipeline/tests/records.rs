@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use capture::{Direction, Frame, FrameFlags, InterfaceIndex, LinkType, Timestamp, VlanTag};
 use common::{encoder, record, write};
 use pipeline::dissect::{Layers, Problem};
-use pipeline::flow::{Flow, Packet, Reason, Table, Timeouts};
+use pipeline::flow::{Packet, Report, Table, Timeouts, Unpack};
 use pipeline::schema::{ElasticType, FLOW, Field, PACKET};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -229,19 +229,20 @@ fn a_record_of_the_longest_of_everything_has_room() {
 /// The records of all reports of these frames' flows, which are seen at these times.
 fn flow_records(frames: &mut [OwnedFrame], mut time: impl FnMut(usize) -> Timestamp) -> Vec<Vec<u8>> {
     let (mut encoder, mut layers, mut records) = (encoder(), Layers::default(), Vec::new());
-    let mut table = Table::new(0, &Timeouts::default());
-    let mut write = |flow: &Flow, reason: Reason| {
+    let (mut table, mut unpack) = (Table::new(0, &Timeouts::default()), Unpack::new(4));
+    let mut write = |report: &Report<'_>| {
         let mut room = [b'\\'; pipeline::batch::MAX_RECORD];
-        let (len, time) = encoder.flow(&mut room, flow, reason);
-        assert_eq!(time, flow.last());
+        let (len, time) = encoder.flow(&mut room, report);
+        assert_eq!(time, report.flow.last());
         records.push(room[..len].to_vec());
     };
     for (n, frame) in frames.iter_mut().enumerate() {
         frame.timestamp = time(n);
         let frame = frame.lend();
-        let packet = Packet::of(&frame, &layers.headers(&frame));
-        let hash = table.prepare(&packet.key);
-        table.update(&packet, hash, &mut write);
+        unpack.packets(&frame, &layers.headers(&frame), |packet| {
+            let hash = table.prepare(&packet.key);
+            table.update(&packet, hash, &mut write);
+        });
     }
     table.end(&mut write);
     records

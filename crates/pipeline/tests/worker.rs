@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use capture::{Count, Frame};
-use pipeline::flow::{Table, Timeouts};
+use pipeline::flow::{Table, Timeouts, Unpack};
 use pipeline::handoff::{Doorbell, lane};
 use pipeline::ledger::{Ledger, Loss, Report};
 use pipeline::pool::Pool;
@@ -130,8 +130,9 @@ fn run(story: Story) -> Outcome {
         let pool = Pool::new(story.buffers, 8192);
         let mut output = Output::new(encoder, pool, lanes, Arc::clone(&counters), 0, Duration::from_millis(5));
         let mut queue = FaultQueue::new(MemoryQueue::new(all, &[7, 1, 64, 3]), story.faults);
-        let mut flows =
-            story.flows.map(|packets_too| Flows::new(Table::new(0, &Timeouts::default()), packets_too, true));
+        let mut flows = story
+            .flows
+            .map(|packets_too| Flows::new(Table::new(0, &Timeouts::default()), Unpack::new(4), packets_too, true));
         let mut seen = 0;
         let mut matcher = |frame: &Frame<'_>| {
             seen += 1;
@@ -177,7 +178,7 @@ fn check(story: Story) {
         (Some(packets_too), Some(flows)) => {
             assert_eq!(report.records, flows.reports + if packets_too { frames.processed } else { 0 });
             assert_eq!((flows.live, flows.unreported), (0, 0), "{story:?}");
-            assert_eq!(flows.reported + flows.cut_off, frames.processed);
+            assert_eq!(flows.reported + flows.cut_off, frames.processed + flows.carried);
             let aborted = story.abort_after.is_some() || story.dies_after.is_some();
             assert!(flows.cut_off == 0 || aborted, "{story:?}");
         }
@@ -302,7 +303,7 @@ fn a_dead_sink_stalls_the_worker_until_it_is_told_to_end_and_nothing_is_unaccoun
 fn every_frame_is_in_one_report_and_few_records_are_made() {
     let outcome = run(Story { flows: Some(false), ..QUIET });
     let flows = outcome.report.flows.expect("flows are made");
-    assert_eq!((flows.reported, outcome.report.frames.processed), (300, 300));
+    assert_eq!((flows.reported, outcome.report.frames.processed), (300 + flows.carried, 300));
     assert_eq!(outcome.report.records, flows.reports);
     assert!(flows.evicted > 0, "the table is small: {flows:?}");
     let both = run(Story { flows: Some(true), ..QUIET });

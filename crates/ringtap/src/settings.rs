@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use pipeline::flow::{Table, Timeouts};
+use pipeline::flow::{Table, Timeouts, Unpack};
 use pipeline::record::Observer;
 use pipeline::worker::Flows;
 use shipper::SinkConfig;
@@ -27,6 +27,8 @@ pub(crate) struct FlowSettings {
     /// Octets, all queues together.
     memory: usize,
     timeouts: Timeouts,
+    /// Tunnels that are opened.
+    tunnel_depth: u8,
     /// Each packet has a record as well.
     packets_too: bool,
     /// Time is this machine's, also while no packet comes.
@@ -94,6 +96,7 @@ impl FlowSettings {
                 udp: options.flow_udp.map_or(usual.udp, |time| time.duration()),
                 other: options.flow_other.map_or(usual.other, |time| time.duration()),
             },
+            tunnel_depth: options.tunnel_depth.map_or(4, |depth| depth.get() as u8),
             packets_too: records == Records::Both,
             live,
         };
@@ -102,7 +105,8 @@ impl FlowSettings {
 
     /// A table for one of `workers`.
     pub(crate) fn table(&self, workers: usize) -> Flows {
-        Flows::new(Table::new(self.memory / workers.max(1), &self.timeouts), self.packets_too, self.live)
+        let table = Table::new(self.memory / workers.max(1), &self.timeouts);
+        Flows::new(table, Unpack::new(self.tunnel_depth), self.packets_too, self.live)
     }
 }
 

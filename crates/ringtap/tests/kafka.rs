@@ -48,7 +48,8 @@ fn every_frame_of_a_measurement_is_found_again_in_the_topic() {
     let more = ["--to", to.as_str(), "--json", json.to_str().unwrap()];
     run(&[&arguments[..], &more].concat()).expect(0);
     let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
-    let row = report["rows"].as_array().unwrap().iter().find(|row| row["stage"] == "+ Kafka").expect("Kafka was measured");
+    let row =
+        report["rows"].as_array().unwrap().iter().find(|row| row["stage"] == "+ Kafka").expect("Kafka was measured");
     let figures = ["runs", "failed", "sent", "received", "missing", "doubled"].map(|name| row[name].as_u64());
     assert_eq!(figures, [2, 0, 2000, 2000, 0, 0].map(Some), "{row}");
     let latency: Vec<f64> = row["latency_us"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();

@@ -1,10 +1,11 @@
 //! Frames made by chance, the same for the same seed: the usual ones for benches, every protocol for tests, and ways to spoil them.
 //!
-//! Frames are made from the inside out: `transport` in `network` in `link`.
+//! Frames are made from the inside out: `transport` (or a `tunnel`, with another frame in it) in `network` in `link`.
 
 mod link;
 mod network;
 mod transport;
+mod tunnel;
 
 use capture::{Direction, FrameFlags, InterfaceIndex, LinkType, Timestamp, VlanTag};
 

@@ -36,6 +36,7 @@ pub(super) fn read(layers: &mut Layers, link_type: LinkType, scope: Scope<'_>) {
         LinkType::PPP | LinkType::PPP_HDLC => ppp_framed(layers, scope),
         LinkType::PPP_ETHER => pppoe(layers, scope),
         LinkType::C_HDLC => cisco_hdlc(layers, scope),
+        LinkType::MPLS => mpls(layers, scope),
         _ => layers.note(Problem::UnknownLinkType),
     }
 }
@@ -162,7 +163,7 @@ fn mpls(layers: &mut Layers, mut scope: Scope<'_>) {
     match scope.data.first().map(|octet| octet >> 4) {
         Some(4) => ip::v4(layers, scope),
         Some(6) => ip::v6(layers, scope),
-        Some(_) => {}
+        Some(_) => layers.above(scope),
         None => cut(layers, scope, 1),
     }
 }

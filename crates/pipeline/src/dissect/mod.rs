@@ -1,7 +1,7 @@
 //! One pass over the headers of a frame into a small struct of values. Headers only: the payload is never touched.
 //!
 //! A frame that cannot be understood gives what could be read and the first [`Problem`]; nothing here can fail or panic.
-//! Knows protocols and nothing of records, batches or queues. Tunnels are named, not opened.
+//! Knows protocols and nothing of records, batches or queues. A tunnel is another frame's start: see [`Inside`].
 
 mod ip;
 mod link;
@@ -10,6 +10,7 @@ mod plain;
 mod problem;
 mod scope;
 mod transport;
+mod tunnel;
 
 use capture::{Direction, Frame};
 
@@ -19,6 +20,7 @@ pub use plain::{Plain, PlainNetwork, PlainTransport};
 pub use problem::Problem;
 use scope::Scope;
 pub(crate) use scope::{be16, be32};
+pub use tunnel::{Inside, TunnelKind};
 
 /// VLAN tags that a record can hold, a stripped one included.
 pub const MAX_VLANS: usize = 4;
@@ -125,6 +127,8 @@ pub struct Found {
     pub has_protocol: bool,
     /// The transport layer.
     pub transport: Transport,
+    /// Whether the start of what is above IP, or above MPLS, was reached: `transport_at` and `transport_wire` tell where.
+    pub above: bool,
     /// Octets read of the transport header's fixed part (TCP 20, UDP 8, SCTP 12, ICMP and IGMP 8).
     pub transport_octets: u8,
     /// Which TCP options are there, see [`TcpOptions`].
@@ -168,8 +172,10 @@ pub struct Layers {
     pub fragment_offset: u32,
     /// Identification of the IPv6 fragment header.
     pub fragment_id: u32,
-    /// Octets on the wire of what is above IP, as far as IP's length goes; valid if there is a transport header.
+    /// Octets on the wire of what is above IP, as far as IP's length goes; valid with `above`.
     pub transport_wire: u32,
+    /// Octets of the frame before what is above IP, or above the labels of MPLS; valid if `found.above` says so.
+    pub transport_at: u32,
     /// Source port.
     pub source_port: u16,
     /// Destination port.
@@ -291,6 +297,14 @@ impl Layers {
         if self.found.problem.is_none() {
             self.found.problem = Some(problem);
         }
+    }
+
+    /// What is above begins here.
+    #[inline(always)]
+    fn above(&mut self, scope: Scope<'_>) {
+        self.found.above = true;
+        self.transport_at = scope.at as u32;
+        self.transport_wire = scope.wire as u32;
     }
 
     /// The place for what few frames have, empty at first.

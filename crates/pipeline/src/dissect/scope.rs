@@ -7,24 +7,26 @@ pub(super) struct Scope<'a> {
     pub(super) data: &'a [u8],
     /// Octets on the wire from the present header on; at least `data.len()`.
     pub(super) wire: usize,
+    /// Octets of the frame before the present header.
+    pub(super) at: usize,
 }
 
 impl<'a> Scope<'a> {
     #[inline]
     pub(super) fn new(data: &'a [u8], wire_len: u32) -> Self {
-        Self { data, wire: (wire_len as usize).max(data.len()) }
+        Self { data, wire: (wire_len as usize).max(data.len()), at: 0 }
     }
 
     /// What comes after the first `n` octets; nothing if there are fewer.
     #[inline]
     pub(super) fn skip(self, n: usize) -> Self {
-        Self { data: self.data.get(n..).unwrap_or(&[]), wire: self.wire.saturating_sub(n) }
+        Self { data: self.data.get(n..).unwrap_or(&[]), wire: self.wire.saturating_sub(n), at: self.at + n }
     }
 
     /// The first `n` octets only: what a length field says belongs to the layer.
     #[inline]
     pub(super) fn limit(self, n: usize) -> Self {
-        Self { data: self.data.get(..n).unwrap_or(self.data), wire: self.wire.min(n) }
+        Self { data: self.data.get(..n).unwrap_or(self.data), wire: self.wire.min(n), at: self.at }
     }
 
     /// The first `N` octets, if they were captured.

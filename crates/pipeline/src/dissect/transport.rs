@@ -6,7 +6,7 @@ use super::{Layers, Problem, Short, TcpOptions, Transport, protocol};
 /// Reads the header that `layers.protocol` announces, in the first (or only) fragment.
 #[inline]
 pub(super) fn read(layers: &mut Layers, scope: Scope<'_>) {
-    layers.transport_wire = scope.wire as u32;
+    layers.above(scope);
     match layers.protocol {
         protocol::TCP => tcp(layers, scope),
         protocol::UDP => udp(layers, scope),

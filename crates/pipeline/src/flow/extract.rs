@@ -6,9 +6,9 @@
 use capture::Frame;
 
 use super::key::{Common, Endpoint, Ends, Key, NO_VLAN};
-use super::packet::{Packet, Segment};
+use super::packet::{Packet, Segment, Tunnel};
 use crate::dissect::{
-    Headers, Layers, Network, Plain, PlainNetwork, PlainTransport, Transport, be16, be32, ether, protocol,
+    Headers, Layers, Network, Plain, PlainNetwork, PlainTransport, Transport, TunnelKind, be16, be32, ether, protocol,
 };
 
 impl Packet {
@@ -48,6 +48,8 @@ impl Packet {
             interface: frame.interface.0 as u16,
             segment,
             asks: None,
+            error: None,
+            tunnel: None,
         }
     }
 
@@ -67,6 +69,8 @@ impl Packet {
             interface: frame.interface.0 as u16,
             segment: None,
             asks: None,
+            error: None,
+            tunnel: None,
         };
         let ([mut source_port, mut destination_port], mut message) = ([0; 2], [0; 2]);
         match found.transport {
@@ -75,6 +79,7 @@ impl Packet {
                     Network::Ipv4 => ether::IPV4,
                     Network::Ipv6 => ether::IPV6,
                     Network::Arp => ether::ARP,
+                    Network::None if found.extras && !layers.extras.labels.is_empty() => ether::MPLS,
                     Network::None if found.extras => layers.extras.ether_type.unwrap_or_default(),
                     Network::None => 0,
                 };
@@ -113,10 +118,26 @@ impl Packet {
         };
         let source = Endpoint { address: source, port: source_port };
         let destination = Endpoint { address: destination, port: destination_port };
-        let common = Common { ends, protocol, message, vlans, tunnel: 0 };
+        let mut common = Common { ends, protocol, message, vlans, tunnel: 0 };
+        if found.extras && ends != Ends::Link {
+            packet.tunnel = in_the_link(layers);
+            if let Some(Tunnel { kind: TunnelKind::Pppoe, id: Some(session), .. }) = packet.tunnel {
+                common.tunnel = session | 1 << 16;
+            }
+        }
         (packet.key, packet.side) = Key::new(common, source, destination);
         packet
     }
+}
+
+/// What lies between the link and the packet. Labels of MPLS are no part of a conversation's key: each direction has its own, or none.
+fn in_the_link(layers: &Layers) -> Option<Tunnel> {
+    let extras = &layers.extras;
+    let label = extras.labels.as_slice().last().map(|&label| (TunnelKind::Mpls, label));
+    let session = extras.pppoe_session.map(|session| (TunnelKind::Pppoe, u32::from(session)));
+    let depth = u8::from(label.is_some()) + u8::from(session.is_some());
+    let (kind, id) = label.or(session)?;
+    Some(Tunnel { kind, depth, carried: false, id: Some(id) })
 }
 
 /// `length` octets with the header.

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use capture::Timestamp;
 
+use super::extra::Place;
 use super::key::{Key, Side};
 use super::packet::{Packet, Segment};
 use super::tcp::{Anomalies, Handshake, Tcp, Times};
@@ -21,9 +22,25 @@ pub struct Sent {
 /// What one end sent: until the last report, and since.
 #[derive(Clone, Copy, Debug, Default)]
 struct End {
-    before: Sent,
+    octets_before: u64,
     packets: u32,
     octets: u32,
+}
+
+/// A number of packets in six octets: what 10G can carry in 218 days of the smallest frames. It stands still at its end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Packets([u16; 3]);
+
+impl Packets {
+    fn get(self) -> u64 {
+        let [high, middle, low] = self.0.map(u64::from);
+        high << 32 | middle << 16 | low
+    }
+
+    fn add(&mut self, n: u32) {
+        let sum = (self.get() + u64::from(n)).min((1 << 48) - 1);
+        self.0 = [(sum >> 32) as u16, (sum >> 16) as u16, sum as u16];
+    }
 }
 
 /// By what a flow's timeout is chosen.
@@ -44,6 +61,8 @@ pub(super) enum Kind {
 pub struct Flow {
     key: Key,
     ends: [End; 2],
+    /// Of each end, until the last report.
+    packets_before: [Packets; 2],
     tcp: Tcp,
     /// Of the packet that came first: it does not change, whatever comes late.
     first: u64,
@@ -60,18 +79,22 @@ pub struct Flow {
     /// Of each end, as the first packet had them.
     macs: [[u8; 6]; 2],
     interface: u16,
+    /// Where there is more about it.
+    pub(super) extra: Place,
 }
 
 impl Flow {
     /// A flow with no packet yet, of which this will be the first.
-    pub(super) fn begin(packet: &Packet, tick: u32) -> Self {
+    pub(super) fn begin(packet: &Packet, tick: u32, extra: Place) -> Self {
         let time = packet.time.as_nanos();
         // An answer whose question was not seen comes from the responder.
         let answers = packet.segment.is_some_and(|segment| segment.has(Segment::SYN | Segment::ACK))
-            || packet.asks == Some(false);
+            || packet.asks == Some(false)
+            || packet.error.is_some();
         Self {
             key: packet.key,
             ends: [End::default(); 2],
+            packets_before: [Packets::default(); 2],
             tcp: Tcp::default(),
             first: time,
             last: time,
@@ -84,6 +107,7 @@ impl Flow {
                 Side::High => [packet.macs[1], packet.macs[0]],
             },
             interface: packet.interface,
+            extra,
             initiator: if answers { packet.side.other() } else { packet.side },
             kind: match (packet.segment, packet.key.protocol()) {
                 (Some(_), _) => Kind::TcpOpening,
@@ -108,6 +132,8 @@ impl Flow {
         end.octets += packet.octets;
         match packet.segment {
             Some(segment) => self.see(packet, segment, time),
+            // An error that ICMP sends, or a later fragment of a segment.
+            None if packet.error.is_some() || self.is_tcp() => false,
             None => {
                 // Of all but ICMP the one who begins asks.
                 let asks = packet.asks.unwrap_or(packet.side == self.initiator);
@@ -163,9 +189,9 @@ impl Flow {
 
     /// All that was said in a report is no news any more.
     pub(super) fn reported(&mut self) {
-        for end in &mut self.ends {
-            end.before.packets += u64::from(end.packets);
-            end.before.octets += u64::from(end.octets);
+        for (end, packets_before) in self.ends.iter_mut().zip(&mut self.packets_before) {
+            packets_before.add(end.packets);
+            end.octets_before += u64::from(end.octets);
             (end.packets, end.octets) = (0, 0);
         }
         self.flags = [0; 2];
@@ -210,7 +236,8 @@ impl Flow {
     /// What an end sent since the flow began.
     #[must_use]
     pub fn total(&self, side: Side) -> Sent {
-        let (Sent { packets, octets }, new) = (self.ends[side as usize].before, self.delta(side));
+        let new = self.delta(side);
+        let (packets, octets) = (self.packets_before[side as usize].get(), self.ends[side as usize].octets_before);
         Sent { packets: packets + new.packets, octets: octets + new.octets }
     }
 

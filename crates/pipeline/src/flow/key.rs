@@ -2,6 +2,8 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
+use crate::dissect::TunnelKind;
+
 /// The layer at which the two ends are named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -141,6 +143,28 @@ impl Key {
     #[must_use]
     pub const fn tunnel(&self) -> u32 {
         self.tunnel
+    }
+
+    /// What [`Common::tunnel`] is for conversations that are carried by this one. `id` is the tunnel's, where both directions have the same.
+    /// Ports do not count: those of VXLAN and GENEVE differ by direction.
+    pub(super) fn carries(&self, kind: TunnelKind, id: Option<u32>) -> u32 {
+        let mut hasher = foldhash::quality::FixedState::with_seed(0x7475_6e6e_656c_0000).build_hasher();
+        hasher.write_u128(u128::from_ne_bytes(self.low));
+        hasher.write_u128(u128::from_ne_bytes(self.high));
+        let id = id.filter(|_| kind.has_common_id()).map_or(u64::MAX, u64::from);
+        hasher.write_u64(id);
+        hasher.write_u64(u64::from(self.tunnel) << 8 | kind as u64);
+        (hasher.finish() >> 32) as u32 | 1
+    }
+
+    /// The same conversation within a tunnel of that number.
+    pub(super) fn enter(&mut self, tunnel: u32) {
+        self.tunnel = self.tunnel.wrapping_mul(0x9e37_79b1).wrapping_add(tunnel);
+    }
+
+    /// The same conversation, where `other` was seen: in its VLANs and its tunnel.
+    pub(super) const fn beside(self, other: &Self) -> Self {
+        Self { vlans: other.vlans, tunnel: other.tunnel, ..self }
     }
 
     /// One of its ends.

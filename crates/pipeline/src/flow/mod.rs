@@ -13,19 +13,26 @@
 
 mod clock;
 mod community;
+mod extra;
 mod extract;
 #[expect(clippy::module_inception, reason = "a flow is what the module is about")]
 mod flow;
+mod fragments;
 mod index;
 mod key;
 mod lists;
 mod packet;
 mod table;
 mod tcp;
+mod timeouts;
+mod unpack;
 
 pub use community::{COMMUNITY_ID, community_id};
+pub use extra::{Extra, IcmpErrors};
 pub use flow::{Flow, Sent};
 pub use key::{Endpoint, Ends, Key, NO_VLAN, Side};
-pub use packet::{Packet, Segment};
-pub use table::{OCTETS_PER_FLOW, Reason, Table, Timeouts};
+pub use packet::{Packet, Segment, Tunnel};
+pub use table::{OCTETS_PER_FLOW, Report, Table};
 pub use tcp::{Anomalies, Handshake, Times};
+pub use timeouts::{Reason, Timeouts};
+pub use unpack::Unpack;

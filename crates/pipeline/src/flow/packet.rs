@@ -3,6 +3,7 @@
 use capture::Timestamp;
 
 use super::key::{Key, Side};
+use crate::dissect::TunnelKind;
 
 /// One packet of a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,23 @@ pub struct Packet {
     pub segment: Option<Segment>,
     /// Of ICMP and ICMPv6: whether it asks or answers; `None` for all other messages and protocols.
     pub asks: Option<bool>,
+    /// Of an ICMP or ICMPv6 error, which belongs to the conversation that it quotes: type and code.
+    pub error: Option<[u8; 2]>,
+    /// What it came through.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// The tunnel that a packet came through: the innermost, if there are several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// How it was carried.
+    pub kind: TunnelKind,
+    /// Tunnels around the packet, this one included.
+    pub depth: u8,
+    /// Whether what carried it is a packet of a conversation of its own: the one that is counted before this.
+    pub carried: bool,
+    /// The tunnel's own identifier, if it has one.
+    pub id: Option<u32>,
 }
 
 /// What a TCP header says.

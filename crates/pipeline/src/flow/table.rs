@@ -1,16 +1,16 @@
 //! The table: finds the flow of a packet, says when there is something to report, and never takes more memory than it was given.
 
-use std::time::Duration;
-
 use capture::Timestamp;
 use foldhash::fast::SeedableRandomState;
 
 use super::clock::{Clock, TICKS};
-use super::flow::{Flow, Kind};
+use super::extra::{Extra, Extras, Place};
+use super::flow::Flow;
 use super::index::Index;
 use super::key::{Key, Side};
 use super::lists::Lists;
 use super::packet::Packet;
+use super::timeouts::{Reason, Ticks, Timeouts};
 
 /// Rows of the wheel, a tick each: who is to be looked at when. What is due later is looked at once more on its way.
 const WHEEL: usize = 8192;
@@ -18,90 +18,27 @@ const WHEEL: usize = 8192;
 const FREE: usize = WHEEL;
 /// The row after that: flows that are just being looked at.
 const NOW: usize = WHEEL + 1;
+/// Of so many flows there is always room for one extra. More take the room of flows.
+const FLOWS_PER_EXTRA: usize = 16;
 /// Rows by the second of the last packet.
 const SECONDS: usize = 2048;
 
-/// After how long without a packet a flow is over, and after how long with packets it is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Of a flow that goes on: from one report to the next.
-    pub active: Duration,
-    /// TCP, open.
-    pub tcp: Duration,
-    /// TCP, a SYN that nobody answers.
-    pub tcp_opening: Duration,
-    /// TCP, after both FINs or a reset: for what is still under way.
-    pub tcp_closing: Duration,
-    /// UDP and UDP-Lite.
-    pub udp: Duration,
-    /// All else.
-    pub other: Duration,
+/// A flow that has something to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'t> {
+    /// The flow.
+    pub flow: &'t Flow,
+    /// What few flows have.
+    pub extra: Option<&'t Extra>,
+    /// Why now.
+    pub reason: Reason,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self {
-            active: seconds(60),
-            tcp: seconds(300),
-            tcp_opening: seconds(30),
-            tcp_closing: seconds(5),
-            udp: seconds(60),
-            other: seconds(60),
-        }
-    }
-}
-
-/// Why a flow is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It goes on, and its interval is over.
-    Active,
-    /// It goes on, and a counter of the report was full.
-    Counter,
-    /// No packet for as long as its kind of traffic is given.
-    Idle,
-    /// Both sides sent a FIN, or one a RST.
-    Closed,
-    /// The same ends began another connection.
-    Reused,
-    /// The table was full, and no flow had been silent for longer.
-    Evicted,
-    /// The sensor stops.
-    End,
-}
-
-impl Reason {
-    /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 7] =
-        [Self::Active, Self::Counter, Self::Idle, Self::Closed, Self::Reused, Self::Evicted, Self::End];
-
-    /// As records have it.
+impl Report<'_> {
+    /// Packets since the last report.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Counter => "counter",
-            Self::Idle => "idle",
-            Self::Closed => "closed",
-            Self::Reused => "reused",
-            Self::Evicted => "evicted",
-            Self::End => "end",
-        }
-    }
-
-    /// As docs/fields.md has it.
-    #[must_use]
-    pub const fn doc(self) -> &'static str {
-        match self {
-            Self::Active => "The flow goes on, and its interval (60 s unless configured) is over.",
-            Self::Counter => "The flow goes on, and a counter of the report was full.",
-            Self::Idle => "No packet for as long as its kind of traffic is given.",
-            Self::Closed => "TCP: both sides sent a FIN, or one a RST.",
-            Self::Reused => "The same ends began another connection.",
-            Self::Evicted => "The table was full, and no flow had been silent for longer.",
-            Self::End => "The sensor stopped.",
-        }
+    pub fn packets(&self) -> u64 {
+        self.flow.delta(Side::Low).packets + self.flow.delta(Side::High).packets
     }
 }
 
@@ -109,6 +46,7 @@ impl Reason {
 #[derive(Debug)]
 pub struct Table {
     flows: Vec<Flow>,
+    extras: Extras,
     index: Index,
     wheel: Lists,
     by_second: Lists,
@@ -120,56 +58,34 @@ pub struct Table {
     tick: u64,
     ticks: Ticks,
     most: usize,
+    /// Octets for flows and extras.
+    memory: usize,
     live: usize,
     evicted: u64,
     /// Packets that are in no report yet.
     unreported: u64,
-}
-
-/// Timeouts in ticks.
-#[derive(Clone, Copy, Debug)]
-struct Ticks {
-    active: u64,
-    /// By [`Kind`].
-    idle: [u64; 5],
-}
-
-impl Ticks {
-    fn of(timeouts: &Timeouts) -> Self {
-        // Half of the range at most: sums of two cannot overflow 32 bits.
-        let ticks = |time: Duration| {
-            (time.as_millis() as u64).saturating_mul(TICKS).div_ceil(1000).clamp(1, u64::from(u32::MAX / 2))
-        };
-        let Timeouts { active, tcp, tcp_opening, tcp_closing, udp, other } = *timeouts;
-        let mut idle = [0; 5];
-        for (kind, time) in [
-            (Kind::Other, other),
-            (Kind::Udp, udp),
-            (Kind::Tcp, tcp),
-            (Kind::TcpOpening, tcp_opening),
-            (Kind::TcpClosing, tcp_closing),
-        ] {
-            idle[kind as usize] = ticks(time);
-        }
-        Self { active: ticks(active), idle }
-    }
-
-    #[inline]
-    fn idle(&self, kind: Kind) -> u64 {
-        self.idle[kind as usize]
-    }
+    /// The flow of the last packet.
+    last: u32,
 }
 
 impl Table {
+    /// Octets that a flow takes, without the index.
+    const FLOW: usize = size_of::<Flow>() + 2 * Lists::FLOW;
+
     /// A table of at most `memory` octets, all that it has included; it holds at least 16 flows.
     #[must_use]
     pub fn new(memory: usize, timeouts: &Timeouts) -> Self {
-        let most = Self::flows_in(memory);
+        Self::of(Self::flows_in(memory), timeouts)
+    }
+
+    /// A table of at most `most` flows.
+    fn of(most: usize, timeouts: &Timeouts) -> Self {
         let mut flows = Vec::new();
         // Addresses only: memory is taken when flows come. What cannot be reserved now is asked for later.
         let _ = flows.try_reserve_exact(most);
         Self {
             flows,
+            extras: Extras::new(most),
             index: Index::new(most),
             wheel: Lists::new(WHEEL + 2),
             by_second: Lists::new(SECONDS),
@@ -179,17 +95,43 @@ impl Table {
             tick: 0,
             ticks: Ticks::of(timeouts),
             most,
+            memory: most * Self::FLOW + Self::extras_for(most) * Extras::OCTETS,
             live: 0,
             evicted: 0,
             unreported: 0,
+            last: 0,
         }
+    }
+
+    /// Extras for which there is always room.
+    fn extras_for(flows: usize) -> usize {
+        (flows / FLOWS_PER_EXTRA).max(1)
+    }
+
+    /// Whether there is memory for so many flows and extras.
+    fn holds(&self, flows: usize, extras: usize) -> bool {
+        let extras = extras.max(Self::extras_for(self.most));
+        flows <= self.most && flows * Self::FLOW + extras * Extras::OCTETS <= self.memory
+    }
+
+    /// Whether one more flow would take more memory than there is.
+    fn is_full(&self) -> bool {
+        self.live == self.flows.len() && !self.holds(self.live + 1, self.extras.taken())
+    }
+
+    /// Whether one more extra would take more memory than there is.
+    fn extras_are_full(&self) -> bool {
+        let taken = self.extras.taken();
+        !self.extras.has_free() && taken >= Self::extras_for(self.most) && !self.holds(self.flows.len(), taken + 1)
     }
 
     /// How many flows fit into so many octets.
     #[must_use]
     pub fn flows_in(memory: usize) -> usize {
-        let takes =
-            |flows: usize| flows * (size_of::<Flow>() + 2 * Lists::FLOW) + Index::places_for(flows) * Index::PLACE;
+        let takes = |flows: usize| {
+            let extras = Self::extras_for(flows) * Extras::OCTETS;
+            flows * Self::FLOW + extras + Index::places_for(flows) * Index::PLACE
+        };
         let (mut fit, mut too_many) = (16, memory / size_of::<Flow>() + 17);
         while too_many - fit > 1 {
             let middle = usize::midpoint(fit, too_many);
@@ -239,9 +181,9 @@ impl Table {
         }
     }
 
-    /// Counts a packet. `report` hears of the flows that are to be reported by then, before the packet counts.
+    /// Counts a packet; one that was carried by another comes right after that one. `report` hears of the flows that are to be reported by then, before the packet counts.
     #[inline]
-    pub fn update(&mut self, packet: &Packet, hash: u32, mut report: impl FnMut(&Flow, Reason)) {
+    pub fn update(&mut self, packet: &Packet, hash: u32, mut report: impl FnMut(&Report<'_>)) {
         self.advance(packet.time, &mut report);
         self.unreported += 1;
         let tick = self.tick as u32;
@@ -256,9 +198,18 @@ impl Table {
             self.remove(number);
             return self.begin(packet, hash, &mut report);
         }
-        if flow.is_full(packet) {
+        let more = self.extras.get(flow.extra).is_some_and(Extra::is_full);
+        if flow.is_full(packet) || more {
             self.say(number, Reason::Counter, &mut report);
         }
+        if let Some(error) = packet.error
+            && !self.blame(number, error)
+        {
+            // It begins anew, with others making room.
+            self.evict(number, &mut report);
+            return self.begin(packet, hash, &mut report);
+        }
+        self.last = number;
         let flow = &mut self.flows[number as usize];
         let news = flow.has_news();
         // Only what may be due earlier than was thought is put elsewhere: all else is found out when it was thought to be due.
@@ -269,7 +220,7 @@ impl Table {
     }
 
     /// Reports all that is in no report yet, the longest silent first, and forgets all flows.
-    pub fn end(&mut self, mut report: impl FnMut(&Flow, Reason)) {
+    pub fn end(&mut self, mut report: impl FnMut(&Report<'_>)) {
         for second in self.oldest..self.oldest + SECONDS as u64 {
             while let Some(number) = self.by_second.first(row(second)) {
                 let reason = if self.flows[number as usize].is_closed() { Reason::Closed } else { Reason::End };
@@ -281,7 +232,7 @@ impl Table {
 
     /// Goes on to the time of a packet, or to that of the clock that gives packets their time, and reports what is due by then.
     #[inline]
-    pub fn advance(&mut self, time: Timestamp, mut report: impl FnMut(&Flow, Reason)) {
+    pub fn advance(&mut self, time: Timestamp, mut report: impl FnMut(&Report<'_>)) {
         // 32 bits of ticks are 13 years: a clock that is set forward by more stands still at their end.
         let now = self.clock.see(time).min(u64::from(u32::MAX));
         if now != self.tick {
@@ -290,7 +241,7 @@ impl Table {
     }
 
     #[inline(never)]
-    fn turn(&mut self, now: u64, report: &mut impl FnMut(&Flow, Reason)) {
+    fn turn(&mut self, now: u64, report: &mut impl FnMut(&Report<'_>)) {
         let rows = (now - self.tick).min(WHEEL as u64);
         for tick in now - rows + 1..=now {
             // By way of another row: a flow may be put back into the same one.
@@ -316,7 +267,7 @@ impl Table {
     }
 
     /// A flow that may be due.
-    fn look_at(&mut self, number: u32, report: &mut impl FnMut(&Flow, Reason)) {
+    fn look_at(&mut self, number: u32, report: &mut impl FnMut(&Report<'_>)) {
         let flow = &self.flows[number as usize];
         if self.tick >= u64::from(flow.last_tick) + self.ticks.idle(flow.kind) {
             let reason = if flow.is_closed() { Reason::Closed } else { Reason::Idle };
@@ -339,19 +290,46 @@ impl Table {
         self.wheel.append(due as usize % WHEEL, number);
     }
 
+    /// An error of ICMP about a flow. `false` if there is no room for it.
+    #[cold]
+    fn blame(&mut self, number: u32, error: [u8; 2]) -> bool {
+        if self.flows[number as usize].extra.is_none() {
+            if self.extras_are_full() {
+                return false;
+            }
+            self.flows[number as usize].extra = self.extras.insert(Extra::default());
+        }
+        if let Some(extra) = self.extras.get_mut(self.flows[number as usize].extra) {
+            extra.add(error);
+        }
+        true
+    }
+
     /// Reports a flow, if there is anything to say.
-    fn say(&mut self, number: u32, reason: Reason, report: &mut impl FnMut(&Flow, Reason)) {
+    fn say(&mut self, number: u32, reason: Reason, report: &mut impl FnMut(&Report<'_>)) {
         let flow = &mut self.flows[number as usize];
         if flow.has_news() {
-            report(flow, reason);
-            self.unreported -= flow.delta(Side::Low).packets + flow.delta(Side::High).packets;
+            let said = Report { flow, extra: self.extras.get(flow.extra), reason };
+            report(&said);
+            self.unreported -= said.packets();
             flow.reported();
+            if let Some(extra) = self.extras.get_mut(flow.extra) {
+                extra.reported();
+            }
         }
+    }
+
+    /// A flow makes room for others.
+    fn evict(&mut self, number: u32, report: &mut impl FnMut(&Report<'_>)) {
+        self.evicted += 1;
+        self.say(number, Reason::Evicted, report);
+        self.remove(number);
     }
 
     fn remove(&mut self, number: u32) {
         let hash = self.flows[number as usize].key().hash(&self.seed);
         self.index.remove(hash, number);
+        self.extras.remove(self.flows[number as usize].extra);
         self.by_second.take_out(number);
         self.wheel.take_out(number);
         self.wheel.append(FREE, number);
@@ -359,15 +337,19 @@ impl Table {
     }
 
     /// The first packet of a flow.
-    fn begin(&mut self, packet: &Packet, hash: u32, report: &mut impl FnMut(&Flow, Reason)) {
-        let mut flow = Flow::begin(packet, self.tick as u32);
-        flow.add(packet, self.tick as u32);
-        if self.live == self.most {
+    fn begin(&mut self, packet: &Packet, hash: u32, report: &mut impl FnMut(&Report<'_>)) {
+        // The flow of the packet before: it is there still, even if it has made room since.
+        let mut extra = Extra::of(packet, || self.flows.get(self.last as usize).map_or(0, Flow::id));
+        while self.is_full() || extra.is_some() && self.extras_are_full() {
             let number = self.longest_silent();
-            self.evicted += 1;
-            self.say(number, Reason::Evicted, report);
-            self.remove(number);
+            self.evict(number, report);
         }
+        if let (Some(extra), Some(error)) = (&mut extra, packet.error) {
+            extra.add(error);
+        }
+        let place = extra.map_or(Place::NONE, |extra| self.extras.insert(extra));
+        let mut flow = Flow::begin(packet, self.tick as u32, place);
+        flow.add(packet, self.tick as u32);
         let number = if let Some(number) = self.wheel.first(FREE) {
             self.wheel.take_out(number);
             self.flows[number as usize] = flow;
@@ -379,6 +361,7 @@ impl Table {
             self.flows.len() as u32 - 1
         };
         self.live += 1;
+        self.last = number;
         self.index.insert(hash, number);
         self.by_second.append(row(self.tick / TICKS), number);
         self.schedule(number);
@@ -408,9 +391,9 @@ fn row(second: u64) -> usize {
 }
 
 /// What a live flow takes, where three quarters of the places of the index are in use: the most that a row has.
-pub const OCTETS_PER_FLOW: usize = size_of::<Flow>() + 2 * Lists::FLOW + Index::PLACE * 4 / 3;
+pub const OCTETS_PER_FLOW: usize = Table::FLOW + Index::PLACE * 4 / 3 + Extras::OCTETS.div_ceil(FLOWS_PER_EXTRA);
 
-const _: () = assert!(OCTETS_PER_FLOW < 256);
+const _: () = assert!(size_of::<Flow>() == 224 && OCTETS_PER_FLOW < 256);
 
 #[cfg(test)]
 #[path = "table_tests.rs"]

@@ -1,13 +1,16 @@
 //! The table against a slow, obvious one: a map of flows, all of which are looked at in every tick.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::clock::TICKS;
 use super::super::flow::Sent;
 use super::super::key::{Common, Endpoint, Ends};
-use super::super::packet::Segment;
+use super::super::packet::{Segment, Tunnel};
 use super::*;
+use crate::dissect::TunnelKind;
 
 /// A flow as the obvious table has it.
 #[derive(Clone, Default)]
@@ -84,8 +87,8 @@ impl Obvious {
         }
     }
 
-    /// `evicted` is whom the table threw out for this packet.
-    fn update(&mut self, packet: &Packet, tick: u64, evicted: Option<Key>) {
+    /// `evicted` are those whom the table threw out for this packet.
+    fn update(&mut self, packet: &Packet, tick: u64, evicted: &[Key]) {
         let name = name(&packet.key);
         let side = packet.side as usize;
         if let (Some((_, flow)), Some(segment)) = (self.flows.get(&name), packet.segment) {
@@ -95,11 +98,14 @@ impl Obvious {
                 self.flows.remove(&name);
             }
         }
-        if let Some(key) = evicted {
-            let gone = self::name(&key);
+        for key in evicted {
+            let gone = self::name(key);
             let second = |flow: &Plain| flow.last_tick / TICKS;
             let oldest = self.flows.values().map(|(_, flow)| second(flow)).min().unwrap();
-            assert_eq!(second(&self.flows[&gone].1), oldest, "nobody was silent for longer");
+            // But for the packet's own flow, if there is no room for what ICMP says of it: that begins anew.
+            if key != &packet.key {
+                assert_eq!(second(&self.flows[&gone].1), oldest, "nobody was silent for longer");
+            }
             self.say(gone, Reason::Evicted);
             self.flows.remove(&gone);
         }
@@ -136,13 +142,29 @@ struct Step {
     protocol: u8,
     flags: u8,
     octets: u32,
+    /// An error of ICMP about it.
+    error: bool,
+    /// Its flow, if it has none yet, is in a tunnel.
+    tunnel: bool,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let later = prop_oneof![6 => 0i64..3, 2 => 0i64..80, 1 => 200i64..900, 1 => -5000i64..-20];
     let flags = prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x04, 0x10, 0x18]);
-    (later, (0u8..4, 0u8..4), 0u16..3, prop::sample::select(vec![6u8, 17, 1]), flags, 60u32..1500)
-        .prop_map(|(later, hosts, port, protocol, flags, octets)| Step { later, hosts, port, protocol, flags, octets })
+    let rare = || prop::bool::weighted(0.1);
+    let protocol = prop::sample::select(vec![6u8, 17, 1]);
+    (later, (0u8..4, 0u8..4), 0u16..3, protocol, flags, 60u32..1500, rare(), rare()).prop_map(
+        |(later, hosts, port, protocol, flags, octets, error, tunnel)| Step {
+            later,
+            hosts,
+            port,
+            protocol,
+            flags,
+            octets,
+            error,
+            tunnel,
+        },
+    )
 }
 
 fn endpoint(host: u8, port: u16) -> Endpoint {
@@ -154,10 +176,13 @@ fn endpoint(host: u8, port: u16) -> Endpoint {
 fn packet(step: &Step, time: u64, n: u32) -> Packet {
     let (source, destination) = (endpoint(step.hosts.0, step.port), endpoint(step.hosts.1, 80));
     let (key, side) = Key::new(Common::new(Ends::Ipv4, step.protocol), source, destination);
-    let segment =
-        (step.protocol == 6).then_some(Segment { seq: n * 1000, ack: 1, window: 1, flags: step.flags, payload: 0 });
+    let segment = Segment { seq: n * 1000, ack: 1, window: 1, flags: step.flags, payload: 0 };
+    let segment = Some(segment).filter(|_| step.protocol == 6 && !step.error);
+    let tunnel = Tunnel { kind: TunnelKind::Vxlan, depth: 1, carried: false, id: Some(7) };
+    let (tunnel, error) = (step.tunnel.then_some(tunnel), step.error.then_some([3, 1]));
     let time = Timestamp::from_nanos(time);
-    Packet { key, side, time, octets: step.octets, segment, asks: None, macs: [[0; 6]; 2], interface: 0 }
+    let octets = step.octets;
+    Packet { key, side, time, octets, segment, asks: None, error, tunnel, macs: [[0; 6]; 2], interface: 0 }
 }
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -174,8 +199,9 @@ fn sorted(mut said: Vec<Said>) -> Vec<String> {
     said.iter().map(|said| format!("{said:?}")).collect()
 }
 
-fn collect<'a>(said: &'a mut Vec<Said>) -> impl FnMut(&Flow, Reason) + 'a {
-    |flow, reason| {
+fn collect<'a>(said: &'a mut Vec<Said>) -> impl FnMut(&Report<'_>) + 'a {
+    |report| {
+        let Report { flow, reason, .. } = *report;
         let both = |of: fn(&Flow, Side) -> Sent| [of(flow, Side::Low), of(flow, Side::High)];
         said.push((*flow.key(), reason, both(Flow::delta), both(Flow::total)));
     }
@@ -184,9 +210,7 @@ fn collect<'a>(said: &'a mut Vec<Said>) -> impl FnMut(&Flow, Reason) + 'a {
 proptest! {
     #[test]
     fn it_says_what_the_obvious_table_says(steps in prop::collection::vec(step(), 1..400), few in any::<bool>()) {
-        let mut table = Table::new(0, &TIMEOUTS);
-        table.most = if few { 4 } else { 1000 };
-        table.index = Index::new(table.most);
+        let mut table = Table::of(if few { 4 } else { 1000 }, &TIMEOUTS);
         let mut obvious = Obvious::default();
         let (mut time, mut tick, mut latest) = (1_000_000_000_000_000i64, 0, None);
         let (mut came, mut reported) = (0u64, 0u64);
@@ -207,19 +231,29 @@ proptest! {
                 None => latest = Some(time),
             }
             let mut said = vec![];
+            let evicted_before = table.evicted();
             let hash = table.prepare(&packet.key);
             table.update(&packet, hash, collect(&mut said));
             came += 1;
             reported += said.iter().map(|(_, _, new, _)| new[0].packets + new[1].packets).sum::<u64>();
             prop_assert_eq!(came, reported + table.unreported(), "every packet is in one report");
-            let evicted = said.iter().find(|(_, reason, ..)| *reason == Reason::Evicted).map(|(key, ..)| *key);
+            let mut evicted: Vec<Key> =
+                said.iter().filter(|(_, reason, ..)| *reason == Reason::Evicted).map(|(key, ..)| *key).collect();
             // Who had nothing to say leaves without a word.
-            let silent = (table.evicted() > 0 && evicted.is_none()).then_some(()).and_then(|()| {
-                obvious.flows.values().map(|(key, _)| *key).find(|key| {
-                    key != &packet.key && table.index.find(key.hash(&table.seed), |flow| table.flows[flow as usize].key() == key).is_none()
-                })
-            });
-            obvious.update(&packet, tick, evicted.or(silent));
+            let is_there = |key: &Key| {
+                table.index.find(key.hash(&table.seed), |flow| table.flows[flow as usize].key() == key).is_some()
+            };
+            let silent = |key: &Key| key != &packet.key && !is_there(key) && !evicted.contains(key);
+            let silent: Vec<Key> = obvious.flows.values().map(|(key, _)| *key).filter(silent).collect();
+            if table.evicted() > evicted_before {
+                evicted.extend(silent);
+                evicted.sort_by_key(|key| (key != &packet.key, obvious.flows[&name(key)].1.last_tick));
+            }
+            if table.evicted() - evicted_before > evicted.len() as u64 {
+                evicted.insert(0, packet.key);
+            }
+            prop_assert_eq!(table.evicted() - evicted_before, evicted.len() as u64);
+            obvious.update(&packet, tick, &evicted);
             prop_assert_eq!(sorted(said), sorted(std::mem::take(&mut obvious.said)), "at packet {}", n);
             prop_assert_eq!(table.live(), obvious.flows.len());
         }

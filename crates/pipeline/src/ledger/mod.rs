@@ -52,6 +52,7 @@ pub struct QueueCounters {
 /// What becomes of packets that are counted in flows.
 #[derive(Debug, Default)]
 struct FlowCounters {
+    carried: Counter,
     reports: Counter,
     reported: Counter,
     cut_off: Counter,
@@ -102,6 +103,11 @@ impl QueueCounters {
         flows.reports.add(reports);
         flows.reported.add(reported);
         flows.cut_off.add(cut_off);
+    }
+
+    /// Packets that were found within others, in tunnels.
+    pub fn carried(&self, n: u64) {
+        self.flows.get_or_init(FlowCounters::default).carried.add(n);
     }
 
     /// How the table of flows stands: flows, packets in no report yet, and flows that were reported early for want of room since the start.

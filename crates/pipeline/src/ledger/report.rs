@@ -61,9 +61,11 @@ pub struct Stall {
     pub milliseconds: u64,
 }
 
-/// Packets in flows. `processed = reported + unreported + cut_off`.
+/// Packets in flows. `processed + carried = reported + unreported + cut_off`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FlowReport {
+    /// Packets that were found within others, in tunnels.
+    pub carried: u64,
     /// Reports that were made.
     pub reports: u64,
     /// Packets in them.
@@ -174,6 +176,7 @@ impl QueueReport {
             },
             records: counters.records.get(),
             flows: counters.flows.get().map(|flows| FlowReport {
+                carried: flows.carried.get(),
                 reports: flows.reports.get(),
                 reported: flows.reported.get(),
                 unreported: flows.unreported.load(Ordering::Relaxed),
@@ -211,8 +214,8 @@ impl QueueReport {
         if let Some(flows) = &self.flows {
             check(
                 gaps,
-                format!("{name}: processed = reported + unreported + cut_off"),
-                f.processed,
+                format!("{name}: processed + carried = reported + unreported + cut_off"),
+                f.processed + flows.carried,
                 &[flows.reported, flows.unreported, flows.cut_off],
             );
         } else {
@@ -292,6 +295,7 @@ impl Report {
 impl FlowReport {
     fn with(self, other: Self) -> Self {
         Self {
+            carried: self.carried + other.carried,
             reports: self.reports + other.reports,
             reported: self.reported + other.reported,
             unreported: self.unreported + other.unreported,

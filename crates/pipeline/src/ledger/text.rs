@@ -35,7 +35,11 @@ impl fmt::Display for Report {
             write!(f, "   (merged by GRO/LRO {}: sizes are not those of the wire)", frames.super_frames)?;
         }
         if let Some(flows) = &self.flows {
-            write!(f, "\nflows    processed {} = reported {}", frames.processed, flows.reported)?;
+            write!(f, "\nflows    processed {}", frames.processed)?;
+            if flows.carried > 0 {
+                write!(f, " + carried in tunnels {}", flows.carried)?;
+            }
+            write!(f, " = reported {}", flows.reported)?;
             for (name, n) in [("unreported", flows.unreported), ("cut_off", flows.cut_off)] {
                 if n > 0 {
                     write!(f, " + {name} {n}")?;

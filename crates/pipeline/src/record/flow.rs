@@ -5,9 +5,12 @@ use super::head::Moment;
 use super::out::Out;
 use super::tables::TCP_FLAGS;
 use crate::dissect::{Network, ether, protocol};
-use crate::flow::{Anomalies, Ends, Flow, Handshake, NO_VLAN, Reason, Sent, Side, community_id};
+use crate::flow::{
+    Anomalies, Ends, Extra, Flow, Handshake, IcmpErrors, NO_VLAN, Report, Sent, Side, Tunnel, community_id,
+};
 
-pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], flow: &Flow, reason: Reason) {
+pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &Report<'_>) {
+    let Report { flow, extra, reason } = *report;
     let initiator = flow.initiator();
     out.literal(b"\"start\":");
     start.write(out, flow.since());
@@ -23,12 +26,11 @@ pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], flow: &Fl
     endpoint(out, flow, initiator.other());
     out.literal(b"\"ringtap\":{");
     link(out, flow);
+    if let Some(tunnel) = extra.and_then(Extra::tunnel) {
+        through(out, tunnel, extra.and_then(Extra::carrier));
+    }
     out.literal(b"\"flow\":{\"id\":\"");
-    let [high, low] = [(flow.id() >> 32) as u32, flow.id() as u32];
-    out.hex32(high);
-    out.hex32(low);
-    // The second "0x" goes.
-    out.cut(8, 2);
+    number(out, flow.id());
     out.literal(b"\",\"reason\":\"");
     out.text(reason.name());
     out.literal(b"\",\"first\":");
@@ -38,9 +40,45 @@ pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], flow: &Fl
     out.literal(b"\"destination\":{");
     side(out, flow, initiator.other());
     measured(out, flow);
+    if let Some(IcmpErrors { messages, last: [kind, code] }) = extra.and_then(Extra::icmp_errors) {
+        out.literal(b"\"icmp_errors\":{\"count\":");
+        out.value(messages.into());
+        out.literal(b"\"type\":");
+        out.octet_value(kind);
+        out.literal(b"\"code\":");
+        out.octet_value(code);
+        out.close(b'}');
+    }
     out.close(b'}');
     out.close(b'}');
     out.finish();
+}
+
+/// The number of a flow.
+fn number(out: &mut Out<'_>, id: u64) {
+    out.hex32((id >> 32) as u32);
+    out.hex32(id as u32);
+    // The second "0x" goes.
+    out.cut(8, 2);
+}
+
+fn through(out: &mut Out<'_>, tunnel: Tunnel, carrier: Option<u64>) {
+    let Tunnel { kind, depth, id, .. } = tunnel;
+    out.literal(b"\"tunnel\":{\"kind\":\"");
+    out.text(kind.name());
+    out.literal(b"\",");
+    if let Some(id) = id {
+        out.literal(b"\"id\":");
+        out.value(id);
+    }
+    out.literal(b"\"depth\":");
+    out.octet_value(depth);
+    if let Some(carrier) = carrier {
+        out.literal(b"\"flow_id\":\"");
+        number(out, carrier);
+        out.literal(b"\",");
+    }
+    out.close(b'}');
 }
 
 fn network(out: &mut Out<'_>, flow: &Flow) {

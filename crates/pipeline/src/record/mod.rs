@@ -14,7 +14,7 @@ use capture::{Frame, Interface, Timestamp};
 
 use crate::batch::MAX_RECORD;
 use crate::dissect::{Headers, Layers};
-use crate::flow::{Flow, Reason};
+use crate::flow::Report;
 use head::{Head, Moment, RecordKind};
 use out::Out;
 
@@ -96,15 +96,15 @@ impl Encoder {
     }
 
     /// Writes the record of a flow's report, and gives its length in octets, which is below [`MAX_RECORD`], and its time.
-    pub fn flow(&mut self, room: &mut [u8; MAX_RECORD], flow: &Flow, reason: Reason) -> (usize, Timestamp) {
-        let mut out = Out::new(room);
+    pub fn flow(&mut self, room: &mut [u8; MAX_RECORD], report: &Report<'_>) -> (usize, Timestamp) {
+        let (mut out, flow) = (Out::new(room), report.flow);
         while flow.interface() >= self.flow_heads.len() {
             self.unknown_interface();
         }
         let time = flow.last();
         self.flow_heads[flow.interface()].stamp(&mut out, self.next_sequence, time);
         self.next_sequence += 1;
-        flow::write(&mut out, &mut self.moments, flow, reason);
+        flow::write(&mut out, &mut self.moments, report);
         (out.len(), time)
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     ElasticType::{DateNanos, Ip, Keyword, Long},
     Field,
-    ParquetType::{TimestampNanos, UInt8, UInt16, UInt64, Utf8},
+    ParquetType::{TimestampNanos, UInt8, UInt16, UInt32, UInt64, Utf8},
     many, one,
 };
 
@@ -47,6 +47,10 @@ pub static FLOW: &[Field] = &[
     one("ringtap.icmp.type", Long, UInt8, "", "ICMP, ICMPv6", "Type of the question; of messages that neither ask nor answer: their type."),
     one("ringtap.icmp.code", Long, UInt8, "", "ICMP, ICMPv6", "Code."),
     one("ringtap.icmp.id", Long, UInt16, "", "echo request and reply", "Identifier."),
+    one("ringtap.tunnel.kind", Keyword, Utf8, "", "tunnel", "How the packets were carried, by the innermost tunnel: `ip`, `gre`, `nvgre`, `erspan`, `vxlan`, `geneve`, `gtp_u`, `l2tp`, `teredo`, `mpls`, `pppoe`. Absent outside of tunnels."),
+    one("ringtap.tunnel.id", Long, UInt32, "", "tunnel", "Its identifier in the first packet: GRE's key, NVGRE's VSID, ERSPAN's session, the VNI, the TEID, L2TP's tunnel times 65,536 and session, the last MPLS label, PPPoE's session."),
+    one("ringtap.tunnel.depth", Long, UInt8, "", "tunnel", "Tunnels around the packets, this one included."),
+    one("ringtap.tunnel.flow_id", Keyword, Utf8, "", "ringtap", "`ringtap.flow.id` of the flow that carries this one, whose frames are counted there; absent for MPLS and PPPoE on the link itself."),
     one("ringtap.flow.id", Keyword, Utf8, "", "ringtap", "Hexadecimal; the same in all reports of a flow."),
     one("ringtap.flow.reason", Keyword, Utf8, "", "ringtap", "Why the flow is reported now: see below."),
     one("ringtap.flow.first", DateNanos, TimestampNanos, "ns", "time stamps", "When the flow's first packet was seen, UTC, whichever report that was in."),
@@ -69,4 +73,7 @@ pub static FLOW: &[Field] = &[
     one("ringtap.flow.rtt.initiator", Long, UInt64, "ns", "TCP handshake", "From the last SYN/ACK to its acknowledgement: from the sensor to the initiator and back."),
     one("ringtap.flow.rtt.total", Long, UInt64, "ns", "TCP handshake", "The sum of both: from end to end."),
     one("ringtap.flow.response_time", Long, UInt64, "ns", "payload", "From the initiator's first payload (of UDP and ICMP: its first packet) to the responder's first one after it."),
+    one("ringtap.flow.icmp_errors.count", Long, UInt16, "messages", "ICMP, ICMPv6", "Errors that quote packets of this flow, in this report. They count among the responder's or initiator's packets, whoever did not send what they quote."),
+    one("ringtap.flow.icmp_errors.type", Long, UInt8, "", "ICMP, ICMPv6", "Type of the last one."),
+    one("ringtap.flow.icmp_errors.code", Long, UInt8, "", "ICMP, ICMPv6", "Code of the last one."),
 ];

@@ -7,16 +7,19 @@ use capture::{CaptureError, RxBatch, Timestamp};
 
 use super::output::{Output, Source};
 use super::{Control, Matcher, next_wanted};
-use crate::flow::{Flow, Packet, Reason, Side, Table};
+use crate::flow::{Packet, Report, Table, Unpack};
 
 /// Packets that are looked at before the first of them is counted: as many as memory can be asked for at a time.
 const AHEAD: usize = 32;
+/// The last frame of these may hold several.
+const MOST: usize = AHEAD + Unpack::MAX_DEPTH as usize;
 
 /// Makes flows of one queue's frames.
 #[derive(Debug)]
 pub struct Flows {
     table: Table,
-    ahead: ArrayVec<(Packet, u32), AHEAD>,
+    unpack: Unpack,
+    ahead: ArrayVec<(Packet, u32), MOST>,
     /// Each packet has a record as well.
     packets_too: bool,
     /// Time goes on though no packet comes.
@@ -34,8 +37,8 @@ impl Flows {
     /// `packets_too`: each packet has a record as well. `live`: the packets' clock is this machine's, so that flows end by it while no packet
     /// comes; of a file time is what its packets say.
     #[must_use]
-    pub fn new(table: Table, packets_too: bool, live: bool) -> Self {
-        Self { table, ahead: ArrayVec::new(), packets_too, live }
+    pub fn new(table: Table, unpack: Unpack, packets_too: bool, live: bool) -> Self {
+        Self { table, unpack, ahead: ArrayVec::new(), packets_too, live }
     }
 
     pub(super) fn process(
@@ -54,8 +57,8 @@ impl Flows {
             }
             let mut cut = None;
             for (packet, hash) in ahead.drain(..) {
-                table.update(&packet, hash, |flow, reason| {
-                    write(flow, reason, output, batch, control, now, &mut cut);
+                table.update(&packet, hash, |report| {
+                    write(report, output, batch, control, now, &mut cut);
                 });
             }
             self.tell(output);
@@ -80,15 +83,17 @@ impl Flows {
         control: &Control,
     ) -> bool {
         let mut frames = batch.frames();
-        while !self.ahead.is_full() {
+        while self.ahead.len() < AHEAD {
             // Room before the frame, as for packets alone.
             if self.packets_too && !output.has_room() {
                 return true;
             }
             let Some(frame) = next_wanted(&mut frames, matcher, output, control) else { return false };
-            let packet = output.packet(&frame, self.packets_too);
-            let hash = self.table.prepare(&packet.key);
-            self.ahead.push((packet, hash));
+            let Self { table, unpack, ahead, .. } = self;
+            output.packets(&frame, self.packets_too, unpack, |packet| {
+                let hash = table.prepare(&packet.key);
+                ahead.push((packet, hash));
+            });
         }
         true
     }
@@ -107,7 +112,7 @@ impl Flows {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let clock = Timestamp::from_parts(clock.as_secs(), clock.subsec_nanos());
         let mut cut = None;
-        self.table.advance(clock, |flow, reason| write(flow, reason, output, source, control, now, &mut cut));
+        self.table.advance(clock, |report| write(report, output, source, control, now, &mut cut));
         self.tell(output);
         if let Some(Cut::Failed(error)) = cut { Err(error) } else { Ok(()) }
     }
@@ -117,10 +122,9 @@ impl Flows {
         let (now, mut cut) = (Instant::now(), None);
         // Of a run that a panic ended: they were looked at.
         for (packet, hash) in self.ahead.drain(..) {
-            self.table
-                .update(&packet, hash, |flow, reason| write(flow, reason, output, source, control, now, &mut cut));
+            self.table.update(&packet, hash, |report| write(report, output, source, control, now, &mut cut));
         }
-        self.table.end(|flow, reason| write(flow, reason, output, source, control, now, &mut cut));
+        self.table.end(|report| write(report, output, source, control, now, &mut cut));
         self.tell(output);
     }
 
@@ -131,15 +135,13 @@ impl Flows {
 
 /// Writes a report; after the end of all writing its packets are counted as cut off.
 fn write(
-    flow: &Flow,
-    reason: Reason,
+    report: &Report<'_>,
     output: &mut Output,
     source: &mut impl Source,
     control: &Control,
     now: Instant,
     cut: &mut Option<Cut>,
 ) {
-    let packets = flow.delta(Side::Low).packets + flow.delta(Side::High).packets;
     while cut.is_none() && !output.has_room() {
         match output.make_room(source, control, now) {
             Ok(true) => {}
@@ -148,7 +150,7 @@ fn write(
         }
     }
     match cut {
-        None => output.report(flow, reason, packets),
-        Some(_) => output.cut_off(packets),
+        None => output.report(report),
+        Some(_) => output.cut_off(report.packets()),
     }
 }

@@ -9,7 +9,7 @@ use capture::{CaptureError, Count, Frame, Interface, QueueStats, RxBatch, RxQueu
 use super::{Control, STATS_INTERVAL};
 use crate::batch::OpenBatch;
 use crate::dissect::{Headers, Layers};
-use crate::flow::{Flow, Packet, Reason};
+use crate::flow::{Packet, Report, Unpack};
 use crate::glimpse::Glimpse;
 use crate::handoff::LaneSender;
 use crate::ledger::{Loss, QueueCounters, SinkCounters};
@@ -95,6 +95,8 @@ impl Pending {
 /// The same of flows.
 #[derive(Default)]
 struct PendingFlows {
+    /// Packets within packets.
+    carried: u64,
     reports: u64,
     reported: u64,
     cut_off: u64,
@@ -187,11 +189,21 @@ impl Output {
         self.pending.frame(frame, &headers);
     }
 
-    /// The packet of a frame, for the table of flows. Writes its record, too, if `recorded`, for which there is room.
+    /// The packets of a frame, for the table of flows. Writes its record, too, if `recorded`, for which there is room.
     #[inline(always)]
-    pub(super) fn packet(&mut self, frame: &Frame<'_>, recorded: bool) -> Packet {
+    pub(super) fn packets(
+        &mut self,
+        frame: &Frame<'_>,
+        recorded: bool,
+        unpack: &mut Unpack,
+        mut found: impl FnMut(Packet),
+    ) {
         let headers = self.layers.headers(frame);
-        let packet = Packet::of(frame, &headers);
+        let mut packets = 0;
+        unpack.packets(frame, &headers, |packet| {
+            packets += 1;
+            found(packet);
+        });
         if recorded
             && let Some(open) = &mut self.open
             && let Some(room) = open.room()
@@ -200,19 +212,19 @@ impl Output {
             open.commit(len, frame.timestamp);
             self.pending.records += 1;
         }
+        self.pending_flows.carried += packets - 1;
         self.pending.frame(frame, &headers);
-        packet
     }
 
-    /// Writes a flow's report of so many packets, for which [`has_room`](Self::has_room) found room.
-    pub(super) fn report(&mut self, flow: &Flow, reason: Reason, packets: u64) {
+    /// Writes a flow's report, for which [`has_room`](Self::has_room) found room.
+    pub(super) fn report(&mut self, report: &Report<'_>) {
         let Some(open) = &mut self.open else { return };
         let Some(room) = open.room() else { return };
-        let (len, time) = self.encoder.flow(room, flow, reason);
+        let (len, time) = self.encoder.flow(room, report);
         open.commit(len, time);
         self.pending.records += 1;
         self.pending_flows.reports += 1;
-        self.pending_flows.reported += packets;
+        self.pending_flows.reported += report.packets();
     }
 
     /// Packets of a report that cannot be written any more.
@@ -222,7 +234,8 @@ impl Output {
 
     /// How the table of flows stands.
     pub(super) fn flows(&mut self, live: u64, unreported: u64, evicted: u64) {
-        let PendingFlows { reports, reported, cut_off } = mem::take(&mut self.pending_flows);
+        let PendingFlows { carried, reports, reported, cut_off } = mem::take(&mut self.pending_flows);
+        self.counters.carried(carried);
         self.counters.flows(reports, reported, cut_off);
         self.counters.table(live, unreported, evicted);
     }

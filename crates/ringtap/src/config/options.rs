@@ -230,6 +230,11 @@ options! {
         #[serde(rename = "memory")]
         flow_memory: Option<Ranged<Octets, 1_048_576, 1_099_511_627_776>>,
 
+        /// Tunnels that are opened, one within another: what they carry has flows of its own; 0 for none [default: 4]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        #[serde(rename = "tunnel-depth")]
+        tunnel_depth: Option<Ranged<Plain, 0, 8>>,
+
         /// Time after which a flow that goes on is reported [default: 60s]
         #[arg(long, value_name = "TIME")]
         #[serde(rename = "active")]

@@ -57,7 +57,7 @@ pub(super) fn tagged(random: &mut Random, tpid: u16, ether_type: u16, packet: Ve
 }
 
 /// Whether IPv4 or IPv6, and the packet.
-fn ip(random: &mut Random) -> (bool, Vec<u8>) {
+pub(super) fn ip(random: &mut Random) -> (bool, Vec<u8>) {
     let v4 = random.one_in(2);
     (v4, if v4 { network::v4(random) } else { network::v6(random) })
 }
@@ -75,7 +75,12 @@ fn by_ether_type(random: &mut Random) -> (u16, Vec<u8>) {
                 labels.extend(((random.word() & 0xffff_f0ff) | 0x10_0000).to_be_bytes());
             }
             labels.extend(((random.word() & 0xffff_f0ff) | 0x10_0100).to_be_bytes());
-            (0x8847, [labels, ip(random).1].concat())
+            let under = match random.below(4) {
+                0 => [&[0; 4][..], &any_ethernet(random)].concat(),
+                1 => any_ethernet(random),
+                _ => ip(random).1,
+            };
+            (0x8847, [labels, under].concat())
         }
         17 => (0x8864, pppoe(random)),
         _ => (random.pick(&[0x88cc, 0x88f7, 0x9000, 0x6003]), random.vec(46)),

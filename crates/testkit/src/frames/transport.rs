@@ -1,5 +1,6 @@
 //! Transport headers with a little payload.
 
+use super::tunnel;
 use crate::random::Random;
 
 /// A protocol number and the octets from its header on.
@@ -7,25 +8,29 @@ pub(super) type Payload = (u8, Vec<u8>);
 
 /// Anything that an IPv4 packet can carry.
 pub(super) fn any_v4(random: &mut Random) -> Payload {
-    match random.below(16) {
+    match random.below(19) {
         0..5 => tcp(random),
         5..8 => udp(random),
         8 => udp_lite(random),
         9 => sctp(random),
         10 | 11 => icmp(random),
         12 | 13 => igmp(random),
+        14 | 15 => tunnel::any(random),
+        16 => tunnel::error(random, false),
         _ => opaque(random),
     }
 }
 
 /// Anything that an IPv6 packet can carry.
 pub(super) fn any_v6(random: &mut Random) -> Payload {
-    match random.below(16) {
+    match random.below(19) {
         0..5 => tcp(random),
         5..8 => udp(random),
         8 => udp_lite(random),
         9 => sctp(random),
         10..14 => icmpv6(random),
+        14 | 15 => tunnel::any(random),
+        16 => tunnel::error(random, true),
         _ => opaque(random),
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use capture::{Frame, Interface, LinkType, QueueStats, RxQueue};
 use pipeline::batch::OpenBatch;
 use pipeline::dissect::Layers;
-use pipeline::flow::{Packet, Table, Timeouts};
+use pipeline::flow::{Table, Timeouts, Unpack};
 use pipeline::ledger::QueueCounters;
 use pipeline::pool::Pool;
 use pipeline::record::{Encoder, Observer};
@@ -68,11 +68,13 @@ impl Take for Reader {
                 })?,
                 Way::Flow => {
                     let mut table = Table::new(FLOW_MEMORY, &Timeouts::default());
+                    let mut unpack = Unpack::new(Unpack::MAX_DEPTH);
                     read(&mut queue, &stop, &mut |frame: &Frame<'_>| {
-                        let packet = Packet::of(frame, &layers.headers(frame));
-                        let hash = table.prepare(&packet.key);
-                        table.update(&packet, hash, |flow, _| {
-                            std::hint::black_box(flow);
+                        unpack.packets(frame, &layers.headers(frame), |packet| {
+                            let hash = table.prepare(&packet.key);
+                            table.update(&packet, hash, |report| {
+                                std::hint::black_box(report);
+                            });
                         });
                     })?;
                 }

@@ -1,0 +1,125 @@
+//! From a frame to its packets: its own, and those in tunnels; fragments and ICMP errors find the conversation that they belong to.
+
+use capture::{Frame, FrameFlags, LinkType};
+
+use super::fragments::Fragments;
+use super::packet::{Packet, Tunnel};
+use crate::dissect::{Headers, Inside, Layers, Network, Transport, protocol};
+
+/// Makes packets of one queue's frames.
+#[derive(Debug)]
+pub struct Unpack {
+    /// Of what is inside of a frame.
+    layers: Layers,
+    fragments: Fragments,
+    depth: u8,
+}
+
+/// Octets of an ICMP error before what it quotes (RFC 792, RFC 4443).
+const BEFORE_QUOTE: usize = 8;
+
+impl Unpack {
+    /// The most tunnels that are opened, one within another.
+    pub const MAX_DEPTH: u8 = 8;
+
+    /// Opens tunnels within tunnels `depth` times, at most [`MAX_DEPTH`](Self::MAX_DEPTH).
+    #[must_use]
+    pub fn new(depth: u8) -> Self {
+        Self { layers: Layers::default(), fragments: Fragments::default(), depth: depth.min(Self::MAX_DEPTH) }
+    }
+
+    /// How many packets a frame can hold, its own included.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        1 + usize::from(self.depth)
+    }
+
+    /// The packets of a frame: first its own, then what that carries, then what this carries ...
+    #[inline]
+    pub fn packets(&mut self, frame: &Frame<'_>, headers: &Headers<'_>, mut found: impl FnMut(Packet)) {
+        let packet = packet(frame, headers, &mut self.fragments);
+        if self.depth > 0
+            && let Some(inside) = Inside::of(frame, headers)
+        {
+            let key = packet.key;
+            found(packet);
+            return self.carried(&packet, key.carries(inside.kind, inside.id), &inside, found);
+        }
+        found(packet);
+    }
+
+    #[cold]
+    fn carried(&mut self, outer: &Packet, carrier: u32, inside: &Inside<'_>, mut found: impl FnMut(Packet)) {
+        let Self { layers, fragments, depth } = self;
+        let (mut inside, mut carrier) = (*inside, carrier);
+        let mut around = outer.tunnel.map_or(0, |tunnel| tunnel.depth);
+        for _ in 0..*depth {
+            let headers = layers.headers(&inside.frame);
+            let mut packet = packet(&inside.frame, &headers, fragments);
+            around += 1 + packet.tunnel.map_or(0, |tunnel| tunnel.depth);
+            // Labels or a session on the inner link are nearer.
+            let (kind, id) = packet.tunnel.map_or((inside.kind, inside.id), |tunnel| (tunnel.kind, tunnel.id));
+            packet.tunnel = Some(Tunnel { kind, id, depth: around, carried: true });
+            packet.key.enter(carrier);
+            let next = Inside::of(&inside.frame, &headers);
+            if let Some(next) = &next {
+                carrier = packet.key.carries(next.kind, next.id);
+            }
+            found(packet);
+            match next {
+                Some(next) => inside = next,
+                None => return,
+            }
+        }
+    }
+}
+
+/// The packet of a frame alone.
+#[inline]
+fn packet(frame: &Frame<'_>, headers: &Headers<'_>, fragments: &mut Fragments) -> Packet {
+    let mut packet = Packet::of(frame, headers);
+    if let Headers::Read(layers) = headers {
+        if layers.found.fragment {
+            fragments.join(&mut packet, layers);
+        } else if layers.found.transport == Transport::Icmp && is_error(layers.protocol, layers.icmp_type) {
+            quote(&mut packet, frame, layers, fragments);
+        }
+    }
+    packet
+}
+
+/// Gives an ICMP error to the conversation that it quotes, if that can be read.
+#[cold]
+fn quote(packet: &mut Packet, frame: &Frame<'_>, error: &Layers, fragments: &mut Fragments) {
+    let Some(data) = frame.data.get(error.transport_at as usize + BEFORE_QUOTE..) else { return };
+    // It ends early, as a capture does: that its header promises more means nothing.
+    let wire_len = u32::from(u16::MAX).max(data.len() as u32);
+    let quote = Frame { data, wire_len, link_type: LinkType::RAW, flags: FrameFlags::NONE, vlan: None, ..*frame };
+    let mut layers = Layers::default();
+    layers.read(&quote);
+    let found = &layers.found;
+    let whole = match found.network {
+        Network::Ipv4 => found.ip_octets == 20,
+        Network::Ipv6 => found.ip_octets == 40,
+        Network::Arp | Network::None => false,
+    };
+    // There is no error about an error (RFC 1122, 3.2.2).
+    if !whole || found.transport == Transport::Icmp && is_error(layers.protocol, layers.icmp_type) {
+        return;
+    }
+    let mut quoted = Packet::of(&quote, &Headers::Read(&layers));
+    quoted.key = quoted.key.beside(&packet.key);
+    if found.fragment && layers.fragment_offset > 0 {
+        fragments.join(&mut quoted, &layers);
+    }
+    // Whoever sends it answers to what it quotes.
+    packet.key = quoted.key;
+    packet.side = quoted.side.other();
+    packet.error = Some([error.icmp_type, error.icmp_code]);
+    packet.asks = None;
+}
+
+/// Whether messages of this type quote the packet that they are about (RFC 792, RFC 4443).
+const fn is_error(protocol: u8, kind: u8) -> bool {
+    matches!((protocol, kind), (protocol::ICMP, 3 | 4 | 5 | 11 | 12) | (protocol::ICMPV6, 1..=4))
+}
