@@ -2,6 +2,7 @@
 //!
 //! Generic over the queue: one choice of the backend at start-up, none per frame. Reads the clock once a batch of frames.
 
+mod chosen;
 mod control;
 mod flows;
 mod output;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use capture::{CaptureError, Frame, Readiness, RxBatch, RxQueue};
 
+pub use chosen::{PacketRecords, Packets};
 pub use control::Control;
 pub use flows::Flows;
 use output::{AtTheEnd, Between};

@@ -186,9 +186,14 @@ proptest! {
 fn every_field_and_every_problem_of_the_schema_is_met() {
     let mut random = Random::new(1);
     let (mut met, mut problems) = (BTreeSet::new(), BTreeSet::new());
-    for _ in 0..60_000 {
+    let mut sampled = encoder().sampled(1000);
+    for n in 0..60_000 {
         let frame = frames::any_frame(&mut random);
-        met.extend(check(&record(&frame.lend())));
+        let record = match n % 10 {
+            0 => write(&mut sampled, &mut Layers::default(), &frame.lend()),
+            _ => record(&frame.lend()),
+        };
+        met.extend(check(&record));
         let mut layers = Layers::default();
         layers.read(&frame.lend());
         problems.extend(layers.found.problem.map(Problem::name));
@@ -222,7 +227,8 @@ fn a_record_of_the_longest_of_everything_has_room() {
         })
         .max();
     let names_of_64_octets = 3 * 64;
-    let longest = longest.unwrap_or(0) + names_of_64_octets;
+    let sampling = r#","sampling":{"one_in":4294967295}"#.len();
+    let longest = longest.unwrap_or(0) + names_of_64_octets + sampling;
     assert!(longest < pipeline::batch::MAX_RECORD, "{longest}");
 }
 

@@ -11,8 +11,9 @@ use pipeline::handoff::{Doorbell, lane};
 use pipeline::ledger::{Ledger, Loss, Report};
 use pipeline::pool::Pool;
 use pipeline::record::{Encoder, Observer};
-use pipeline::worker::{self, Control, Flows, Lane, Output};
+use pipeline::worker::{self, Control, Flows, Lane, Output, PacketRecords, Packets};
 use proptest::prelude::*;
+use proptest::sample::select;
 use testkit::frames;
 use testkit::queues::{FaultPlan, FaultQueue, MemoryQueue};
 use testkit::random::Random;
@@ -33,8 +34,8 @@ struct Story {
     stop_after: Option<usize>,
     abort_after: Option<usize>,
     filter: bool,
-    /// Flows are made, in a table with room for 16; and records of packets, too, or not.
-    flows: Option<bool>,
+    /// Flows are made, in a table with room for 16; and records of these packets, of all flows or of one in two.
+    flows: Option<(Packets, u32)>,
 }
 
 /// What a sink got: sequence numbers of records.
@@ -130,9 +131,10 @@ fn run(story: Story) -> Outcome {
         let pool = Pool::new(story.buffers, 8192);
         let mut output = Output::new(encoder, pool, lanes, Arc::clone(&counters), 0, Duration::from_millis(5));
         let mut queue = FaultQueue::new(MemoryQueue::new(all, &[7, 1, 64, 3]), story.faults);
-        let mut flows = story
-            .flows
-            .map(|packets_too| Flows::new(Table::new(0, &Timeouts::default()), Unpack::new(4), packets_too, true));
+        let mut flows = story.flows.map(|(packets, one_in)| {
+            let table = Table::new(0, &Timeouts::default());
+            Flows::new(table, Unpack::new(4), PacketRecords::new(packets, one_in), true)
+        });
         let mut seen = 0;
         let mut matcher = |frame: &Frame<'_>| {
             seen += 1;
@@ -175,8 +177,15 @@ fn check(story: Story) {
     assert_eq!(report.sinks[2].delivered, report.records, "nowhere takes all");
     match (story.flows, report.flows) {
         (None, None) => assert_eq!(report.records, frames.processed),
-        (Some(packets_too), Some(flows)) => {
-            assert_eq!(report.records, flows.reports + if packets_too { frames.processed } else { 0 });
+        (Some((packets, one_in)), Some(flows)) => {
+            assert_eq!(report.records, flows.reports + flows.recorded);
+            assert_eq!(frames.processed, flows.recorded + flows.unselected + flows.shed);
+            match packets {
+                Packets::None => assert_eq!(flows.unselected, frames.processed),
+                Packets::All => assert_eq!(flows.shed, 0),
+                Packets::WhileSinksKeepUp => {}
+            }
+            assert!(one_in > 1 || packets == Packets::None || flows.unselected == 0, "{story:?}");
             assert_eq!((flows.live, flows.unreported), (0, 0), "{story:?}");
             assert_eq!(flows.reported + flows.cut_off, frames.processed + flows.carried);
             let aborted = story.abort_after.is_some() || story.dies_after.is_some();
@@ -224,7 +233,7 @@ fn stories() -> impl Strategy<Value = Story> {
             sometimes(400),
             sometimes(400),
             any::<bool>(),
-            any::<Option<bool>>(),
+            proptest::option::of((select(vec![Packets::None, Packets::All, Packets::WhileSinksKeepUp]), 1..3_u32)),
         ),
     )
         .prop_map(|((frames, faults, buffers, one, other), (dies_after, count, stop, abort, filter, flows))| {
@@ -301,11 +310,33 @@ fn a_dead_sink_stalls_the_worker_until_it_is_told_to_end_and_nothing_is_unaccoun
 
 #[test]
 fn every_frame_is_in_one_report_and_few_records_are_made() {
-    let outcome = run(Story { flows: Some(false), ..QUIET });
+    let outcome = run(Story { flows: Some((Packets::None, 1)), ..QUIET });
     let flows = outcome.report.flows.expect("flows are made");
     assert_eq!((flows.reported, outcome.report.frames.processed), (300 + flows.carried, 300));
     assert_eq!(outcome.report.records, flows.reports);
     assert!(flows.evicted > 0, "the table is small: {flows:?}");
-    let both = run(Story { flows: Some(true), ..QUIET });
+    let both = run(Story { flows: Some((Packets::All, 1)), ..QUIET });
     assert_eq!(both.report.records, 300 + flows.reports);
+}
+
+#[test]
+fn packets_of_some_flows_are_chosen_and_always_the_same() {
+    let sampled = || run(Story { flows: Some((Packets::All, 2)), ..QUIET }).report.flows.expect("flows are made");
+    let (one, other) = (sampled(), sampled());
+    assert!((50..250).contains(&one.recorded), "about half: {one:?}");
+    assert_eq!((one.recorded, one.unselected), (other.recorded, 300 - one.recorded));
+}
+
+#[test]
+fn where_sinks_do_not_keep_up_flows_are_complete_and_packets_are_named_as_shed() {
+    let slow = [Duration::from_millis(1), Duration::from_millis(1)];
+    let story = Story { frames: 2_000, slow, buffers: 4, flows: Some((Packets::WhileSinksKeepUp, 1)), ..QUIET };
+    let report = run(story).report;
+    let flows = report.flows.expect("flows are made");
+    assert!(flows.shed > 0, "{flows:?}");
+    assert_eq!(flows.recorded + flows.shed, 2_000);
+    assert_eq!(flows.reported, 2_000 + flows.carried);
+    check(story);
+    let kept = run(Story { flows: Some((Packets::WhileSinksKeepUp, 1)), frames: 20, ..QUIET }).report.flows.unwrap();
+    assert_eq!((kept.recorded, kept.shed), (20, 0), "a sink that keeps up has them all");
 }

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod doctor;
 mod generate;
+mod link_filter;
 mod list;
 mod logging;
 mod numbers;

@@ -1,24 +1,21 @@
 //! `ringtap replay`: capture files.
 
-use std::collections::HashMap;
 use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use capture::{CaptureError, Frame, Interface, LinkType, QueueStats, Readiness, RxQueue};
-use capture_pcap::{FileBatch, FileOptions, FileQueue, Filter, Libpcap};
+use anyhow::Result;
+use capture::{CaptureError, Interface, QueueStats, Readiness, RxQueue};
+use capture_pcap::{FileBatch, FileOptions, FileQueue};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pipeline::worker::{Everything, Matcher};
+use pipeline::worker::Everything;
 
 use crate::cli::ReplayArgs;
-use crate::config::options::{CaptureOptions, FilterOptions, LogOptions};
+use crate::config::options::{CaptureOptions, LogOptions};
+use crate::link_filter::LinkFilter;
 use crate::session::Session;
 use crate::settings::{FlowSettings, LedgerSettings, OutputSettings, REPLAY_POOL};
 use crate::{Failure, config, explain, logging};
-
-/// The longest frame that filters may see: libpcap's own limit.
-const SNAPLEN: u32 = 262_144;
 
 pub(crate) fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
     let setup = || -> Result<_> {
@@ -29,8 +26,8 @@ pub(crate) fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
         let config = args.common.into_config(CaptureOptions::default(), log).or(file);
         logging::start(&config.log)?;
         let output = OutputSettings::new(&config, REPLAY_POOL)?;
-        let matcher = FileFilter::new(&config.filter)?;
-        Ok((LedgerSettings::new(&config), FlowSettings::new(&config, false), output, matcher))
+        let matcher = LinkFilter::of(&config.filter)?;
+        Ok((LedgerSettings::new(&config), FlowSettings::new(&config, false)?, output, matcher))
     };
     let (ledger, flows, output, matcher) = setup().map_err(Failure::Setup)?;
     let queue = FileQueue::open(&args.files, FileOptions { rate: args.rate.0 })
@@ -105,55 +102,5 @@ impl RxQueue for Files {
 
     fn interfaces(&self) -> &[Interface] {
         self.queue.interfaces()
-    }
-}
-
-/// The filter of a replay, compiled anew for each link type that turns up.
-struct FileFilter {
-    libpcap: Libpcap,
-    expressions: Vec<String>,
-    programs: HashMap<u32, Option<Filter>>,
-}
-
-impl FileFilter {
-    /// `None` if there is no filter. A wrong expression shows now, not at the first frame.
-    fn new(options: &FilterOptions) -> Result<Option<Self>> {
-        if options.filters.is_empty() {
-            return Ok(None);
-        }
-        let libpcap = Libpcap::load(options.libpcap.as_deref())?;
-        let mut filter = Self { libpcap, expressions: options.filters.clone(), programs: HashMap::new() };
-        let ethernet = filter.compile(LinkType::ETHERNET);
-        let ethernet = ethernet.with_context(|| options.origin.clone().unwrap_or_else(|| "filter".to_owned()))?;
-        filter.programs.insert(LinkType::ETHERNET.0, Some(ethernet));
-        Ok(Some(filter))
-    }
-
-    fn compile(&self, link_type: LinkType) -> Result<Filter> {
-        let program = self.libpcap.compile(&self.expressions, link_type, SNAPLEN)?;
-        Filter::new(&program).with_context(|| format!("filter {:?}", self.expressions.join(" and ")))
-    }
-
-    /// An expression that means nothing for a link type (`ether host` for raw IP) matches none of its frames.
-    #[cold]
-    fn add(&mut self, link_type: LinkType) {
-        let program = match self.compile(link_type) {
-            Ok(program) => Some(program),
-            Err(error) => {
-                tracing::warn!("no frame of link type {} matches: {error:#}", link_type.0);
-                None
-            }
-        };
-        self.programs.insert(link_type.0, program);
-    }
-}
-
-impl Matcher for FileFilter {
-    fn matches(&mut self, frame: &Frame<'_>) -> bool {
-        if !self.programs.contains_key(&frame.link_type.0) {
-            self.add(frame.link_type);
-        }
-        let program = self.programs.get(&frame.link_type.0).and_then(Option::as_ref);
-        program.is_some_and(|program| program.matches(frame.data, frame.wire_len))
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     logging::start(&config.log).map_err(Failure::Setup)?;
     let output = OutputSettings::new(&config, settings::live_pool()).map_err(Failure::Setup)?;
     let ledger = LedgerSettings::new(&config);
-    let flows = FlowSettings::new(&config, true);
+    let flows = FlowSettings::new(&config, true).map_err(Failure::Setup)?;
     if output.require_sinks {
         require_sinks(&output.sinks).map_err(Failure::Setup)?;
     }

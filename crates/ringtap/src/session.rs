@@ -45,6 +45,8 @@ pub(crate) struct Session {
     output: OutputSettings,
     /// For each worker that is not started yet, its table of flows, if there are to be any.
     flows: Vec<Flows>,
+    /// Packets' records are of one flow in so many.
+    sample: u32,
     workers: Vec<JoinHandle<()>>,
     buffers: usize,
     /// There was a signal.
@@ -100,6 +102,9 @@ impl Session {
         count: Option<u64>,
         show: bool,
     ) -> Result<Self> {
+        let sample = flows.as_ref().map_or(1, |flows| flows.packets_sample);
+        let flows = flows.iter().flat_map(|flows| (0..workers).map(|_| flows.table(workers)));
+        let flows = flows.collect::<Result<_>>()?;
         let ledger = Arc::new(Ledger::new());
         let buffers = output.buffers(workers);
         let who = Workers { sensor: output.observer.name.clone(), count: workers, buffers };
@@ -127,7 +132,8 @@ impl Session {
             lanes,
             glimpse,
             output,
-            flows: flows.map_or_else(Vec::new, |flows| (0..workers).map(|_| flows.table(workers)).collect()),
+            flows,
+            sample,
             workers: Vec::new(),
             buffers,
             signalled: false,
@@ -146,7 +152,7 @@ impl Session {
         let id = u16::try_from(number).context("more than 65,536 queues")?;
         let name = queue.interfaces().first().map_or_else(|| "file".to_owned(), |interface| interface.name.clone());
         let counters = self.ledger.add_queue(&name, id);
-        let encoder = Encoder::new(self.output.observer.clone(), id);
+        let encoder = Encoder::new(self.output.observer.clone(), id).sampled(self.sample);
         let pool = Pool::new(self.buffers, self.output.batch_octets);
         let lanes = self.lanes.pop().unwrap_or_default();
         let mut output = Output::new(encoder, pool, lanes, counters, id, self.output.batch_age);

@@ -1,14 +1,16 @@
 //! From options, of which any may be missing, to checked values of which none is: defaults stand here.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use pipeline::flow::{Table, Timeouts, Unpack};
 use pipeline::record::Observer;
-use pipeline::worker::Flows;
+use pipeline::worker::{Flows, PacketRecords, Packets};
 use shipper::SinkConfig;
 
 use crate::config::options::{ConfigFile, Records, Summary};
+use crate::link_filter::LinkFilter;
 
 /// Where records go, and how.
 pub(crate) struct OutputSettings {
@@ -22,15 +24,19 @@ pub(crate) struct OutputSettings {
 }
 
 /// How flows are made.
-#[derive(Clone, Copy)]
 pub(crate) struct FlowSettings {
     /// Octets, all queues together.
     memory: usize,
     timeouts: Timeouts,
     /// Tunnels that are opened.
     tunnel_depth: u8,
-    /// Each packet has a record as well.
-    packets_too: bool,
+    /// Which packets have records as well.
+    packets: Packets,
+    /// Expressions that they must match.
+    packets_for: Vec<String>,
+    libpcap: Option<PathBuf>,
+    /// All packets of one flow in so many.
+    pub packets_sample: u32,
     /// Time is this machine's, also while no packet comes.
     live: bool,
 }
@@ -81,12 +87,24 @@ impl OutputSettings {
 
 impl FlowSettings {
     /// `None` for records of packets only. `live`: packets come as they are sent, and not out of a file.
-    pub(crate) fn new(config: &ConfigFile, live: bool) -> Option<Self> {
+    pub(crate) fn new(config: &ConfigFile, live: bool) -> Result<Option<Self>> {
         let records = config.output.records.unwrap_or_default();
         let options = &config.flows;
+        let chosen = !options.packets_for.is_empty() || options.packets_sample.is_some();
+        let packets = match records {
+            Records::Packets if chosen => bail!(
+                "--packets-for and --packets-sample choose packets beside flows: take --records flows, both or auto \
+                 (and --filter to choose what is looked at at all)"
+            ),
+            Records::Packets => return Ok(None),
+            Records::Flows if !chosen => Packets::None,
+            Records::Auto if live => Packets::WhileSinksKeepUp,
+            // A file waits until the sinks have room.
+            Records::Flows | Records::Both | Records::Auto => Packets::All,
+        };
         let default = if live { (memory() / 16).min(4 << 30) } else { 256 << 20 };
         let usual = Timeouts::default();
-        let flows = Self {
+        Ok(Some(Self {
             memory: options.flow_memory.map_or(default, |size| size.get()) as usize,
             timeouts: Timeouts {
                 active: options.flow_active.map_or(usual.active, |time| time.duration()),
@@ -97,16 +115,26 @@ impl FlowSettings {
                 other: options.flow_other.map_or(usual.other, |time| time.duration()),
             },
             tunnel_depth: options.tunnel_depth.map_or(4, |depth| depth.get() as u8),
-            packets_too: records == Records::Both,
+            packets,
+            packets_for: options.packets_for.clone(),
+            libpcap: config.filter.libpcap.clone(),
+            packets_sample: options.packets_sample.map_or(1, |n| n.get() as u32),
             live,
-        };
-        (records != Records::Packets).then_some(flows)
+        }))
     }
 
     /// A table for one of `workers`.
-    pub(crate) fn table(&self, workers: usize) -> Flows {
+    ///
+    /// # Errors
+    /// An expression that is none.
+    pub(crate) fn table(&self, workers: usize) -> Result<Flows> {
         let table = Table::new(self.memory / workers.max(1), &self.timeouts);
-        Flows::new(table, Unpack::new(self.tunnel_depth), self.packets_too, self.live)
+        let mut chosen = PacketRecords::new(self.packets, self.packets_sample);
+        if !self.packets_for.is_empty() {
+            let filter = LinkFilter::new(self.packets_for.clone(), self.libpcap.as_deref(), "--packets-for")?;
+            chosen = chosen.that_match(filter);
+        }
+        Ok(Flows::new(table, Unpack::new(self.tunnel_depth), chosen, self.live))
     }
 }
 

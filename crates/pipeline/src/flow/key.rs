@@ -167,6 +167,13 @@ impl Key {
         Self { vlans: other.vlans, tunnel: other.tunnel, ..self }
     }
 
+    /// Whether it is among one in `n` that are chosen by chance, but everywhere the same.
+    pub(crate) fn is_one_in(&self, n: u32) -> bool {
+        let mut hasher = foldhash::quality::FixedState::with_seed(0x7361_6d70_6c65_0000).build_hasher();
+        Hash::hash(self, &mut hasher);
+        ((hasher.finish() >> 32) as u32).is_multiple_of(n.max(1))
+    }
+
     /// One of its ends.
     #[must_use]
     pub const fn end(&self, side: Side) -> Endpoint {

@@ -52,6 +52,9 @@ pub struct QueueCounters {
 /// What becomes of packets that are counted in flows.
 #[derive(Debug, Default)]
 struct FlowCounters {
+    recorded: Counter,
+    unselected: Counter,
+    shed: Counter,
     carried: Counter,
     reports: Counter,
     reported: Counter,
@@ -103,6 +106,14 @@ impl QueueCounters {
         flows.reports.add(reports);
         flows.reported.add(reported);
         flows.cut_off.add(cut_off);
+    }
+
+    /// Packets beside flows: that have records of their own, that were not chosen, and that the sinks had no room for.
+    pub fn chosen(&self, recorded: u64, unselected: u64, shed: u64) {
+        let flows = self.flows.get_or_init(FlowCounters::default);
+        for (counter, n) in [(&flows.recorded, recorded), (&flows.unselected, unselected), (&flows.shed, shed)] {
+            counter.add(n);
+        }
     }
 
     /// Packets that were found within others, in tunnels.

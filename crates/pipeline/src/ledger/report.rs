@@ -61,9 +61,15 @@ pub struct Stall {
     pub milliseconds: u64,
 }
 
-/// Packets in flows. `processed + carried = reported + unreported + cut_off`.
+/// Packets in flows. `processed + carried = reported + unreported + cut_off`, and `processed = recorded + unselected + shed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FlowReport {
+    /// Packets that have records of their own beside their flow.
+    pub recorded: u64,
+    /// Packets that have none because they were not chosen.
+    pub unselected: u64,
+    /// Packets that have none because sinks did not keep up (`--records auto`).
+    pub shed: u64,
     /// Packets that were found within others, in tunnels.
     pub carried: u64,
     /// Reports that were made.
@@ -176,6 +182,9 @@ impl QueueReport {
             },
             records: counters.records.get(),
             flows: counters.flows.get().map(|flows| FlowReport {
+                recorded: flows.recorded.get(),
+                unselected: flows.unselected.get(),
+                shed: flows.shed.get(),
                 carried: flows.carried.get(),
                 reports: flows.reports.get(),
                 reported: flows.reported.get(),
@@ -218,6 +227,10 @@ impl QueueReport {
                 f.processed + flows.carried,
                 &[flows.reported, flows.unreported, flows.cut_off],
             );
+            let chosen = [flows.recorded, flows.unselected, flows.shed];
+            check(gaps, format!("{name}: processed = recorded + unselected + shed"), f.processed, &chosen);
+            let made = [flows.reports, flows.recorded];
+            check(gaps, format!("{name}: records = reports + recorded"), self.records, &made);
         } else {
             check(gaps, format!("{name}: processed = records"), f.processed, &[self.records]);
         }
@@ -295,6 +308,9 @@ impl Report {
 impl FlowReport {
     fn with(self, other: Self) -> Self {
         Self {
+            recorded: self.recorded + other.recorded,
+            unselected: self.unselected + other.unselected,
+            shed: self.shed + other.shed,
             carried: self.carried + other.carried,
             reports: self.reports + other.reports,
             reported: self.reported + other.reported,

@@ -52,6 +52,17 @@ impl fmt::Display for Report {
                 }
             }
             f.write_str(")")?;
+            if flows.recorded + flows.shed > 0 {
+                write!(f, "\npackets  processed {} = recorded {}", frames.processed, flows.recorded)?;
+                for (name, n) in [("unselected", flows.unselected), ("shed", flows.shed)] {
+                    if n > 0 {
+                        write!(f, " + {name} {n}")?;
+                    }
+                }
+                if flows.shed > 0 {
+                    f.write_str("   (sinks did not keep up with packets; their flows are complete)")?;
+                }
+            }
         }
         for sink in &self.sinks {
             write!(f, "\nrecords  {sink}")?;

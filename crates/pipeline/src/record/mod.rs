@@ -40,6 +40,8 @@ pub struct Encoder {
     heads: Vec<Head>,
     flow_heads: Vec<Head>,
     moments: [Moment; 2],
+    /// What records of packets say of the choice of their flows, if there was one.
+    sampling: String,
 }
 
 impl Encoder {
@@ -53,7 +55,15 @@ impl Encoder {
             heads: Vec::new(),
             flow_heads: Vec::new(),
             moments: Default::default(),
+            sampling: String::new(),
         }
+    }
+
+    /// Records of packets are those of one flow in `one_in`, and say so if that is not 1.
+    #[must_use]
+    pub fn sampled(self, one_in: u32) -> Self {
+        let sampling = if one_in > 1 { format!(",\"sampling\":{{\"one_in\":{one_in}}}}}}}") } else { String::new() };
+        Self { sampling, ..self }
     }
 
     /// Learns the names of the queue's interfaces. Call it before the first frame, and again when the table has grown.
@@ -78,7 +88,7 @@ impl Encoder {
 
     /// Begins the record of a frame: the head is written, which needs nothing of the frame's headers.
     #[inline(always)]
-    pub fn begin<'r>(&mut self, room: &'r mut [u8; MAX_RECORD], frame: &Frame<'_>) -> OpenRecord<'r> {
+    pub fn begin<'r>(&'r mut self, room: &'r mut [u8; MAX_RECORD], frame: &Frame<'_>) -> OpenRecord<'r> {
         let mut out = Out::new(room);
         let index = frame.interface.0 as usize;
         while index >= self.heads.len() {
@@ -86,7 +96,7 @@ impl Encoder {
         }
         self.heads[index].stamp(&mut out, self.next_sequence, frame.timestamp);
         self.next_sequence += 1;
-        OpenRecord(out)
+        OpenRecord { out, sampling: &self.sampling }
     }
 
     /// A frame whose interface is not in the table: a bug of the backend, but its frames count all the same.
@@ -110,26 +120,31 @@ impl Encoder {
 }
 
 /// A record of which the head is written.
-pub struct OpenRecord<'r>(Out<'r>);
+pub struct OpenRecord<'r> {
+    out: Out<'r>,
+    sampling: &'r str,
+}
 
 impl OpenRecord<'_> {
     /// Writes the rest, and gives the record's length in octets, which is below [`MAX_RECORD`].
     #[inline(always)]
     pub fn write(self, frame: &Frame<'_>, headers: &Headers<'_>) -> usize {
-        let Self(mut out) = self;
+        let Self { mut out, sampling } = self;
         match headers {
-            Headers::Plain(headers) => {
-                plain::write(&mut out, frame, headers);
-                out.len()
-            }
-            Headers::Read(layers) => general(out, frame, layers),
+            Headers::Plain(headers) => plain::write(&mut out, frame, headers),
+            Headers::Read(layers) => general(&mut out, frame, layers),
         }
+        if !sampling.is_empty() {
+            // Behind the last field of the last object, `ringtap`: both it and the record are closed anew.
+            out.rewind(out.len() - 2);
+            out.text(sampling);
+        }
+        out.len()
     }
 }
 
 /// Not inlined, so that [`plain::write`] has the registers for itself.
 #[inline(never)]
-fn general(mut out: Out<'_>, frame: &Frame<'_>, layers: &Layers) -> usize {
-    body::write(&mut out, frame, layers);
-    out.len()
+fn general(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
+    body::write(out, frame, layers);
 }

@@ -91,4 +91,5 @@ pub static PACKET: &[Field] = &[
     one("ringtap.igmp.type", Long, UInt8, "", "IGMP", "Type."),
     one("ringtap.igmp.group", Ip, Utf8, "", "IGMP", "Group address."),
     one("ringtap.problem", Keyword, Utf8, "", "ringtap", "The first thing that is wrong with the frame's headers; absent if all could be read."),
+    one("ringtap.sampling.one_in", Long, UInt32, "", "`--packets-sample`", "The packet's flow is one of so many that were chosen by chance; absent if all packets have records."),
 ];

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arrayvec::ArrayVec;
 use capture::{CaptureError, RxBatch, Timestamp};
 
+use super::chosen::{Choice, PacketRecords, Packets};
 use super::output::{Output, Source};
 use super::{Control, Matcher, next_wanted};
 use crate::flow::{Packet, Report, Table, Unpack};
@@ -20,8 +21,8 @@ pub struct Flows {
     table: Table,
     unpack: Unpack,
     ahead: ArrayVec<(Packet, u32), MOST>,
-    /// Each packet has a record as well.
-    packets_too: bool,
+    /// Which packets have records as well.
+    chosen: PacketRecords,
     /// Time goes on though no packet comes.
     live: bool,
 }
@@ -34,11 +35,11 @@ enum Cut {
 }
 
 impl Flows {
-    /// `packets_too`: each packet has a record as well. `live`: the packets' clock is this machine's, so that flows end by it while no packet
+    /// `chosen` are the packets that have records as well. `live`: the packets' clock is this machine's, so that flows end by it while no packet
     /// comes; of a file time is what its packets say.
     #[must_use]
-    pub fn new(table: Table, unpack: Unpack, packets_too: bool, live: bool) -> Self {
-        Self { table, unpack, ahead: ArrayVec::new(), packets_too, live }
+    pub fn new(table: Table, unpack: Unpack, chosen: PacketRecords, live: bool) -> Self {
+        Self { table, unpack, ahead: ArrayVec::new(), chosen, live }
     }
 
     pub(super) fn process(
@@ -68,7 +69,7 @@ impl Flows {
                 None if !more => return Ok(()),
                 None => {}
             }
-            if self.packets_too && !output.has_room() && !output.make_room(batch, control, now)? {
+            if self.wants_room(output) && !output.make_room(batch, control, now)? {
                 return Ok(());
             }
         }
@@ -83,19 +84,35 @@ impl Flows {
         control: &Control,
     ) -> bool {
         let mut frames = batch.frames();
+        let keeping_up = match self.chosen.packets {
+            Packets::None => false,
+            Packets::All => true,
+            Packets::WhileSinksKeepUp => !output.sinks_are_behind(),
+        };
         while self.ahead.len() < AHEAD {
             // Room before the frame, as for packets alone.
-            if self.packets_too && !output.has_room() {
+            if keeping_up && !output.has_room() {
                 return true;
             }
             let Some(frame) = next_wanted(&mut frames, matcher, output, control) else { return false };
-            let Self { table, unpack, ahead, .. } = self;
-            output.packets(&frame, self.packets_too, unpack, |packet| {
+            let Self { table, unpack, ahead, chosen, .. } = self;
+            let matches = chosen.packets != Packets::None && chosen.matches(&frame);
+            let choose = |packet: &Packet| if matches { chosen.choose(packet, keeping_up) } else { Choice::Unselected };
+            output.packets(&frame, choose, unpack, |packet| {
                 let hash = table.prepare(&packet.key);
                 ahead.push((packet, hash));
             });
         }
         true
+    }
+
+    /// Whether packets are to have records, and there is no room for the next one.
+    fn wants_room(&self, output: &mut Output) -> bool {
+        match self.chosen.packets {
+            Packets::None => false,
+            Packets::All => !output.has_room(),
+            Packets::WhileSinksKeepUp => !output.has_room() && !output.sinks_are_behind(),
+        }
     }
 
     /// Time goes on, as far as it is this machine's.

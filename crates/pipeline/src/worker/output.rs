@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use capture::{CaptureError, Count, Frame, Interface, QueueStats, RxBatch, RxQueue};
 
+use super::chosen::Choice;
 use super::{Control, STATS_INTERVAL};
 use crate::batch::OpenBatch;
 use crate::dissect::{Headers, Layers};
@@ -95,6 +96,9 @@ impl Pending {
 /// The same of flows.
 #[derive(Default)]
 struct PendingFlows {
+    recorded: u64,
+    unselected: u64,
+    shed: u64,
     /// Packets within packets.
     carried: u64,
     reports: u64,
@@ -189,30 +193,39 @@ impl Output {
         self.pending.frame(frame, &headers);
     }
 
-    /// The packets of a frame, for the table of flows. Writes its record, too, if `recorded`, for which there is room.
+    /// The packets of a frame, for the table of flows. Writes its record, too, if it is chosen: then there is room.
     #[inline(always)]
     pub(super) fn packets(
         &mut self,
         frame: &Frame<'_>,
-        recorded: bool,
+        choose: impl Fn(&Packet) -> Choice,
         unpack: &mut Unpack,
         mut found: impl FnMut(Packet),
     ) {
         let headers = self.layers.headers(frame);
-        let mut packets = 0;
+        let (mut packets, mut choice) = (0, Choice::Unselected);
         unpack.packets(frame, &headers, |packet| {
+            if packets == 0 {
+                choice = choose(&packet);
+            }
             packets += 1;
             found(packet);
         });
-        if recorded
-            && let Some(open) = &mut self.open
-            && let Some(room) = open.room()
-        {
-            let len = self.encoder.begin(room, frame).write(frame, &headers);
-            open.commit(len, frame.timestamp);
-            self.pending.records += 1;
-        }
         self.pending_flows.carried += packets - 1;
+        match choice {
+            Choice::Unselected => self.pending_flows.unselected += 1,
+            Choice::Shed => self.pending_flows.shed += 1,
+            Choice::Record => {
+                if let Some(open) = &mut self.open
+                    && let Some(room) = open.room()
+                {
+                    let len = self.encoder.begin(room, frame).write(frame, &headers);
+                    open.commit(len, frame.timestamp);
+                    self.pending.records += 1;
+                    self.pending_flows.recorded += 1;
+                }
+            }
+        }
         self.pending.frame(frame, &headers);
     }
 
@@ -234,7 +247,9 @@ impl Output {
 
     /// How the table of flows stands.
     pub(super) fn flows(&mut self, live: u64, unreported: u64, evicted: u64) {
-        let PendingFlows { carried, reports, reported, cut_off } = mem::take(&mut self.pending_flows);
+        let PendingFlows { recorded, unselected, shed, carried, reports, reported, cut_off } =
+            mem::take(&mut self.pending_flows);
+        self.counters.chosen(recorded, unselected, shed);
         self.counters.carried(carried);
         self.counters.flows(reports, reported, cut_off);
         self.counters.table(live, unreported, evicted);
@@ -335,7 +350,7 @@ impl Output {
 
     /// Whether sinks hold more than half of the buffers. A batch takes a whole one, however few records it has: from here on only
     /// full ones leave, so that the pool holds what its octets can hold, and not a few seconds of whatever came.
-    fn sinks_are_behind(&self) -> bool {
+    pub(super) fn sinks_are_behind(&self) -> bool {
         let with_sinks = self.pool.under_way() - usize::from(self.open.is_some());
         2 * with_sinks > self.pool.limit()
     }

@@ -19,9 +19,18 @@ pub(crate) fn real() -> Option<Vec<PathBuf>> {
 
 /// One capture of many kinds of packets, much of it damaged, in `folder`.
 pub(crate) fn made(folder: &Path) -> PathBuf {
-    let path = folder.join("made.pcap");
+    by_scapy(include_str!("made.py"), folder.join("made.pcap"))
+}
+
+/// One capture of tunnels of every kind, in `folder`.
+#[allow(dead_code, reason = "not every test uses all")]
+pub(crate) fn tunnels(folder: &Path) -> PathBuf {
+    by_scapy(include_str!("tunnels.py"), folder.join("tunnels.pcap"))
+}
+
+fn by_scapy(script: &str, path: PathBuf) -> PathBuf {
     let made = Command::new("/usr/bin/python3")
-        .args(["-c", include_str!("made.py")])
+        .args(["-c", script])
         .arg(&path)
         .stdin(Stdio::null())
         .output()

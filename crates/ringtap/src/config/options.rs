@@ -66,6 +66,8 @@ pub(crate) enum Records {
     Flows,
     /// Both.
     Both,
+    /// Reports of flows, and records of packets as long as the sinks keep up.
+    Auto,
 }
 
 /// How the ledger is printed at the end.
@@ -229,6 +231,16 @@ options! {
         #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
         #[serde(rename = "memory")]
         flow_memory: Option<Ranged<Octets, 1_048_576, 1_099_511_627_776>>,
+
+        /// Packets that have records beside flows: those that match this BPF expression; given several times, all must match
+        #[arg(long, value_name = "BPF")]
+        #[serde(rename = "packets-for", deserialize_with = "list")]
+        packets_for: Vec<String>,
+
+        /// Packets that have records beside flows: all packets of one flow in N, the same ones everywhere; records say N
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        #[serde(rename = "packets-sample")]
+        packets_sample: Option<Ranged<Plain, 1, 1_000_000>>,
 
         /// Tunnels that are opened, one within another: what they carry has flows of its own; 0 for none [default: 4]
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
