@@ -10,6 +10,7 @@ pub mod flow;
 pub mod glimpse;
 pub mod handoff;
 pub mod ledger;
+pub mod os;
 pub mod pool;
 pub mod record;
 pub mod schema;

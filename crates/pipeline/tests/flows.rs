@@ -9,8 +9,8 @@ mod pcaps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -94,7 +94,8 @@ fn end(ends: Ends, address: [u8; 16], port: u16) -> String {
 /// `None` if there are links that we do not read.
 fn ours(path: &Path) -> Option<View> {
     let mut queue = FileQueue::open([path], FileOptions::default()).expect("a file of the folder");
-    let (mut table, mut unpack, mut layers) = (Table::new(64 << 20, &NEVER), Unpack::new(8), Layers::default());
+    let (mut table, mut unpack, mut layers) =
+        (Table::new(64 << 20, &NEVER), Unpack::new(8, Arc::default()), Layers::default());
     let (mut view, mut special) = (View::default(), false);
     let mut add = |report: &Report<'_>| {
         let flow = report.flow;

@@ -3,11 +3,13 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use capture::{Direction, Frame, FrameFlags, InterfaceIndex, LinkType, Timestamp, VlanTag};
 use common::{encoder, record, write};
 use pipeline::dissect::{Layers, Problem};
 use pipeline::flow::{Packet, Report, Table, Timeouts, Unpack};
+use pipeline::os::Systems;
 use pipeline::schema::{ElasticType, FLOW, Field, PACKET};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -234,8 +236,10 @@ fn a_record_of_the_longest_of_everything_has_room() {
 
 /// The records of all reports of these frames' flows, which are seen at these times.
 fn flow_records(frames: &mut [OwnedFrame], mut time: impl FnMut(usize) -> Timestamp) -> Vec<Vec<u8>> {
-    let (mut encoder, mut layers, mut records) = (encoder(), Layers::default(), Vec::new());
-    let (mut table, mut unpack) = (Table::new(0, &Timeouts::default()), Unpack::new(4));
+    let systems = Arc::new(Systems::built_in());
+    let (mut encoder, mut layers, mut records) =
+        (encoder().naming(Arc::clone(&systems)), Layers::default(), Vec::new());
+    let (mut table, mut unpack) = (Table::new(0, &Timeouts::default()), Unpack::new(4, systems));
     let mut write = |report: &Report<'_>| {
         let mut room = [b'\\'; pipeline::batch::MAX_RECORD];
         let (len, time) = encoder.flow(&mut room, report);
@@ -305,8 +309,15 @@ fn conversation() -> Vec<OwnedFrame> {
         packet.extend(vec![0; payload]);
         OwnedFrame { link_type: LinkType::RAW, ..OwnedFrame::ethernet(packet) }
     };
+    // As Windows XP sends it.
+    let mut syn = segment(false, 2, 10, 0, 0);
+    syn.data[3] = 48;
+    syn.data[5..9].copy_from_slice(&[7, 0x40, 0, 126]);
+    syn.data[32..36].copy_from_slice(&[0x70, 2, 0xff, 0xff]);
+    syn.data.extend([2, 4, 5, 180, 1, 1, 4, 2]);
+    syn.wire_len = 48;
     vec![
-        segment(false, 2, 10, 0, 0),
+        syn,
         segment(true, 0x12, 20, 11, 0),
         segment(false, 0x10, 11, 21, 0),
         segment(false, 0x18, 11, 21, 30),
@@ -328,5 +339,7 @@ fn a_conversation_says_what_it_was() {
     assert_eq!((&flow["handshake"], &flow["reason"]), (&"complete".into(), &"end".into()));
     assert_eq!(flow["rtt"], serde_json::json!({"responder": 40_000_000, "initiator": 10_000_000, "total": 50_000_000}));
     assert_eq!(flow["response_time"], 100_000_000);
+    let guess = serde_json::json!({"name": "Windows", "flavour": "XP", "hops": 2});
+    assert_eq!(record["ringtap"]["os_guess"], guess);
     assert_eq!(flow["source"]["tcp_flags"], serde_json::json!(["syn", "psh", "ack"]));
 }

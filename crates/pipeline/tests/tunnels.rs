@@ -5,6 +5,7 @@
 mod pcaps;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use capture::{Readiness, RxBatch, RxQueue};
@@ -30,7 +31,7 @@ fn flows(depth: u8) -> Vec<Said> {
     let path = pcaps::tunnels(folder.path());
     let mut queue = FileQueue::open([&path], FileOptions::default()).expect("scapy wrote it");
     let (mut table, mut unpack, mut layers) =
-        (Table::new(1 << 20, &Timeouts::default()), Unpack::new(depth), Layers::default());
+        (Table::new(1 << 20, &Timeouts::default()), Unpack::new(depth, Arc::default()), Layers::default());
     let mut said = Vec::new();
     let mut add = |report: &Report<'_>| {
         let Report { flow, extra, .. } = *report;

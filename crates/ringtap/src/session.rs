@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use capture::{CaptureError, RxQueue};
 use pipeline::glimpse::Glimpse;
 use pipeline::ledger::{Ledger, SinkReport};
+use pipeline::os::Systems;
 use pipeline::pool::Pool;
 use pipeline::record::Encoder;
 use pipeline::worker::{self, Control, Flows, Lane, Matcher, Output};
@@ -47,6 +48,7 @@ pub(crate) struct Session {
     flows: Vec<Flows>,
     /// Packets' records are of one flow in so many.
     sample: u32,
+    systems: Arc<Systems>,
     workers: Vec<JoinHandle<()>>,
     buffers: usize,
     /// There was a signal.
@@ -103,6 +105,7 @@ impl Session {
         show: bool,
     ) -> Result<Self> {
         let sample = flows.as_ref().map_or(1, |flows| flows.packets_sample);
+        let systems = flows.as_ref().map(|flows| Arc::clone(&flows.systems)).unwrap_or_default();
         let flows = flows.iter().flat_map(|flows| (0..workers).map(|_| flows.table(workers)));
         let flows = flows.collect::<Result<_>>()?;
         let ledger = Arc::new(Ledger::new());
@@ -134,6 +137,7 @@ impl Session {
             output,
             flows,
             sample,
+            systems,
             workers: Vec::new(),
             buffers,
             signalled: false,
@@ -152,7 +156,8 @@ impl Session {
         let id = u16::try_from(number).context("more than 65,536 queues")?;
         let name = queue.interfaces().first().map_or_else(|| "file".to_owned(), |interface| interface.name.clone());
         let counters = self.ledger.add_queue(&name, id);
-        let encoder = Encoder::new(self.output.observer.clone(), id).sampled(self.sample);
+        let encoder =
+            Encoder::new(self.output.observer.clone(), id).sampled(self.sample).naming(Arc::clone(&self.systems));
         let pool = Pool::new(self.buffers, self.output.batch_octets);
         let lanes = self.lanes.pop().unwrap_or_default();
         let mut output = Output::new(encoder, pool, lanes, counters, id, self.output.batch_age);

@@ -1,10 +1,12 @@
 //! From options, of which any may be missing, to checked values of which none is: defaults stand here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use pipeline::flow::{Table, Timeouts, Unpack};
+use pipeline::os::Systems;
 use pipeline::record::Observer;
 use pipeline::worker::{Flows, PacketRecords, Packets};
 use shipper::SinkConfig;
@@ -30,6 +32,8 @@ pub(crate) struct FlowSettings {
     timeouts: Timeouts,
     /// Tunnels that are opened.
     tunnel_depth: u8,
+    /// Known by their SYNs.
+    pub systems: Arc<Systems>,
     /// Which packets have records as well.
     packets: Packets,
     /// Expressions that they must match.
@@ -115,6 +119,7 @@ impl FlowSettings {
                 other: options.flow_other.map_or(usual.other, |time| time.duration()),
             },
             tunnel_depth: options.tunnel_depth.map_or(4, |depth| depth.get() as u8),
+            systems: Arc::new(systems(options.os_signatures.as_deref())?),
             packets,
             packets_for: options.packets_for.clone(),
             libpcap: config.filter.libpcap.clone(),
@@ -134,8 +139,20 @@ impl FlowSettings {
             let filter = LinkFilter::new(self.packets_for.clone(), self.libpcap.as_deref(), "--packets-for")?;
             chosen = chosen.that_match(filter);
         }
-        Ok(Flows::new(table, Unpack::new(self.tunnel_depth), chosen, self.live))
+        Ok(Flows::new(table, Unpack::new(self.tunnel_depth, Arc::clone(&self.systems)), chosen, self.live))
     }
+}
+
+/// Those that are built in, and those of a database.
+fn systems(database: Option<&Path>) -> Result<Systems> {
+    let mut systems = Systems::built_in();
+    if let Some(path) = database {
+        let text = std::fs::read_to_string(path);
+        let text = text.with_context(|| format!("--os-signatures: cannot read {}", path.display()))?;
+        let added = systems.add(&text);
+        added.with_context(|| format!("--os-signatures: {} is no database in p0f's format", path.display()))?;
+    }
+    Ok(systems)
 }
 
 impl LedgerSettings {

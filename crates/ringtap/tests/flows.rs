@@ -98,3 +98,16 @@ fn live_flows_add_up_to_the_packets() {
     assert_eq!(in_flows, sums("ringtap.packet", |_| 1));
     assert_eq!(in_flows.values().sum::<u64>(), 5_000);
 }
+
+#[test]
+fn a_database_of_systems_that_is_none_is_named_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = capture(&dir, 1);
+    let database = dir.path().join("p0f.fp");
+    let replay = || run(&["replay", "--records", "flows", "--os-signatures", database.to_str().unwrap(), &file]);
+    replay().expect(2).says(&["--os-signatures", "p0f.fp"]);
+    fs::write(&database, "[tcp:request]\nlabel = s:unix:Mine:1\nsig = *:64:0:*:what,7:mss:df:0\n").unwrap();
+    replay().expect(2).says(&["line 3", "what"]);
+    fs::write(&database, "[tcp:request]\nlabel = s:unix:Mine:1\nsig = *:64:0:*:*,7:mss:df:0\n").unwrap();
+    replay().expect(0);
+}

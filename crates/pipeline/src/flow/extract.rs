@@ -50,6 +50,7 @@ impl Packet {
             asks: None,
             error: None,
             tunnel: None,
+            guess: None,
         }
     }
 
@@ -71,6 +72,7 @@ impl Packet {
             asks: None,
             error: None,
             tunnel: None,
+            guess: None,
         };
         let ([mut source_port, mut destination_port], mut message) = ([0; 2], [0; 2]);
         match found.transport {

@@ -9,6 +9,7 @@ use super::key::{Key, Side};
 use super::packet::{Packet, Segment};
 use super::tcp::{Anomalies, Handshake, Tcp, Times};
 use crate::dissect::protocol;
+use crate::os::Guess;
 
 /// Octets and packets of one end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct Flow {
     pub(super) since_tick: u32,
     /// TCP flags of each side since the last report.
     flags: [u8; 2],
+    /// Of the initiator, by its first SYN.
+    guess: Guess,
     initiator: Side,
     pub(super) kind: Kind,
     /// Of each end, as the first packet had them.
@@ -108,6 +111,7 @@ impl Flow {
             },
             interface: packet.interface,
             extra,
+            guess: Guess::default(),
             initiator: if answers { packet.side.other() } else { packet.side },
             kind: match (packet.segment, packet.key.protocol()) {
                 (Some(_), _) => Kind::TcpOpening,
@@ -147,6 +151,12 @@ impl Flow {
         self.flags[packet.side as usize] |= segment.flags;
         if segment.has(Segment::SYN) && !segment.has(Segment::ACK) && self.tcp.handshake() == Handshake::NotSeen {
             self.initiator = packet.side;
+        }
+        if let Some(guess) = packet.guess
+            && packet.side == self.initiator
+            && self.guess == Guess::default()
+        {
+            self.guess = guess;
         }
         self.tcp.see(packet.side, self.initiator, segment, time);
         let kind = if self.tcp.closed() {
@@ -224,6 +234,12 @@ impl Flow {
     #[must_use]
     pub fn initiator(&self) -> Side {
         self.initiator
+    }
+
+    /// Who the initiator probably is, and how far away.
+    #[must_use]
+    pub fn guess(&self) -> Guess {
+        self.guess
     }
 
     /// What an end sent since the last report.

@@ -4,6 +4,7 @@ use capture::Timestamp;
 
 use super::key::{Key, Side};
 use crate::dissect::TunnelKind;
+use crate::os::Guess;
 
 /// One packet of a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub struct Packet {
     pub error: Option<[u8; 2]>,
     /// What it came through.
     pub tunnel: Option<Tunnel>,
+    /// Of a SYN: who probably sent it.
+    pub guess: Option<Guess>,
 }
 
 /// The tunnel that a packet came through: the innermost, if there are several.

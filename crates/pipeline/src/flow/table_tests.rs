@@ -182,7 +182,7 @@ fn packet(step: &Step, time: u64, n: u32) -> Packet {
     let (tunnel, error) = (step.tunnel.then_some(tunnel), step.error.then_some([3, 1]));
     let time = Timestamp::from_nanos(time);
     let octets = step.octets;
-    Packet { key, side, time, octets, segment, asks: None, error, tunnel, macs: [[0; 6]; 2], interface: 0 }
+    Packet { key, side, time, octets, segment, asks: None, error, tunnel, guess: None, macs: [[0; 6]; 2], interface: 0 }
 }
 
 const TIMEOUTS: Timeouts = Timeouts {

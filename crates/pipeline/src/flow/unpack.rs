@@ -1,18 +1,28 @@
 //! From a frame to its packets: its own, and those in tunnels; fragments and ICMP errors find the conversation that they belong to.
 
+use std::sync::Arc;
+
 use capture::{Frame, FrameFlags, LinkType};
 
 use super::fragments::Fragments;
-use super::packet::{Packet, Tunnel};
+use super::packet::{Packet, Segment, Tunnel};
 use crate::dissect::{Headers, Inside, Layers, Network, Transport, protocol};
+use crate::os::{Syn, Systems};
 
 /// Makes packets of one queue's frames.
 #[derive(Debug)]
 pub struct Unpack {
     /// Of what is inside of a frame.
     layers: Layers,
-    fragments: Fragments,
     depth: u8,
+    known: Known,
+}
+
+/// What is kept from packet to packet.
+#[derive(Debug)]
+struct Known {
+    fragments: Fragments,
+    systems: Arc<Systems>,
 }
 
 /// Octets of an ICMP error before what it quotes (RFC 792, RFC 4443).
@@ -22,10 +32,11 @@ impl Unpack {
     /// The most tunnels that are opened, one within another.
     pub const MAX_DEPTH: u8 = 8;
 
-    /// Opens tunnels within tunnels `depth` times, at most [`MAX_DEPTH`](Self::MAX_DEPTH).
+    /// Opens tunnels within tunnels `depth` times, at most [`MAX_DEPTH`](Self::MAX_DEPTH), and guesses among these who sent a SYN.
     #[must_use]
-    pub fn new(depth: u8) -> Self {
-        Self { layers: Layers::default(), fragments: Fragments::default(), depth: depth.min(Self::MAX_DEPTH) }
+    pub fn new(depth: u8, systems: Arc<Systems>) -> Self {
+        let known = Known { fragments: Fragments::default(), systems };
+        Self { layers: Layers::default(), depth: depth.min(Self::MAX_DEPTH), known }
     }
 
     /// How many packets a frame can hold, its own included.
@@ -37,7 +48,7 @@ impl Unpack {
     /// The packets of a frame: first its own, then what that carries, then what this carries ...
     #[inline]
     pub fn packets(&mut self, frame: &Frame<'_>, headers: &Headers<'_>, mut found: impl FnMut(Packet)) {
-        let packet = packet(frame, headers, &mut self.fragments);
+        let packet = packet(frame, headers, &mut self.known);
         if self.depth > 0
             && let Some(inside) = Inside::of(frame, headers)
         {
@@ -50,12 +61,12 @@ impl Unpack {
 
     #[cold]
     fn carried(&mut self, outer: &Packet, carrier: u32, inside: &Inside<'_>, mut found: impl FnMut(Packet)) {
-        let Self { layers, fragments, depth } = self;
+        let Self { layers, depth, known } = self;
         let (mut inside, mut carrier) = (*inside, carrier);
         let mut around = outer.tunnel.map_or(0, |tunnel| tunnel.depth);
         for _ in 0..*depth {
             let headers = layers.headers(&inside.frame);
-            let mut packet = packet(&inside.frame, &headers, fragments);
+            let mut packet = packet(&inside.frame, &headers, known);
             around += 1 + packet.tunnel.map_or(0, |tunnel| tunnel.depth);
             // Labels or a session on the inner link are nearer.
             let (kind, id) = packet.tunnel.map_or((inside.kind, inside.id), |tunnel| (tunnel.kind, tunnel.id));
@@ -76,8 +87,12 @@ impl Unpack {
 
 /// The packet of a frame alone.
 #[inline]
-fn packet(frame: &Frame<'_>, headers: &Headers<'_>, fragments: &mut Fragments) -> Packet {
+fn packet(frame: &Frame<'_>, headers: &Headers<'_>, known: &mut Known) -> Packet {
     let mut packet = Packet::of(frame, headers);
+    let Known { fragments, systems } = known;
+    if packet.segment.is_some_and(|segment| segment.has(Segment::SYN) && !segment.has(Segment::ACK)) {
+        packet.guess = Syn::of(frame, headers).map(|syn| systems.guess(&syn));
+    }
     if let Headers::Read(layers) = headers {
         if layers.found.fragment {
             fragments.join(&mut packet, layers);

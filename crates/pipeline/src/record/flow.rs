@@ -8,8 +8,9 @@ use crate::dissect::{Network, ether, protocol};
 use crate::flow::{
     Anomalies, Ends, Extra, Flow, Handshake, IcmpErrors, NO_VLAN, Report, Sent, Side, Tunnel, community_id,
 };
+use crate::os::{Guess, System, Systems};
 
-pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &Report<'_>) {
+pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &Report<'_>, systems: &Systems) {
     let Report { flow, extra, reason } = *report;
     let initiator = flow.initiator();
     out.literal(b"\"start\":");
@@ -29,6 +30,7 @@ pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &
     if let Some(tunnel) = extra.and_then(Extra::tunnel) {
         through(out, tunnel, extra.and_then(Extra::carrier));
     }
+    sender(out, flow.guess(), systems);
     out.literal(b"\"flow\":{\"id\":\"");
     number(out, flow.id());
     out.literal(b"\",\"reason\":\"");
@@ -60,6 +62,25 @@ fn number(out: &mut Out<'_>, id: u64) {
     out.hex32(id as u32);
     // The second "0x" goes.
     out.cut(8, 2);
+}
+
+/// Who the initiator probably is.
+fn sender(out: &mut Out<'_>, guess: Guess, systems: &Systems) {
+    let Some(hops) = guess.hops() else { return };
+    out.literal(b"\"os_guess\":{");
+    if let Some(System { name, flavour }) = systems.system(guess) {
+        // Labels have nothing that JSON would escape: see `Systems::add`.
+        for (field, text) in [("\"name\":\"", name), ("\"flavour\":\"", flavour)] {
+            if !text.is_empty() {
+                out.text(field);
+                out.text(text);
+                out.literal(b"\",");
+            }
+        }
+    }
+    out.literal(b"\"hops\":");
+    out.octet_value(hops);
+    out.close(b'}');
 }
 
 fn through(out: &mut Out<'_>, tunnel: Tunnel, carrier: Option<u64>) {

@@ -10,11 +10,14 @@ mod out;
 mod plain;
 mod tables;
 
+use std::sync::Arc;
+
 use capture::{Frame, Interface, Timestamp};
 
 use crate::batch::MAX_RECORD;
 use crate::dissect::{Headers, Layers};
 use crate::flow::Report;
+use crate::os::Systems;
 use head::{Head, Moment, RecordKind};
 use out::Out;
 
@@ -40,6 +43,8 @@ pub struct Encoder {
     heads: Vec<Head>,
     flow_heads: Vec<Head>,
     moments: [Moment; 2],
+    /// Of which flows' guesses are.
+    systems: Arc<Systems>,
     /// What records of packets say of the choice of their flows, if there was one.
     sampling: String,
 }
@@ -55,8 +60,15 @@ impl Encoder {
             heads: Vec::new(),
             flow_heads: Vec::new(),
             moments: Default::default(),
+            systems: Arc::default(),
             sampling: String::new(),
         }
+    }
+
+    /// Names the systems that flows guess.
+    #[must_use]
+    pub fn naming(self, systems: Arc<Systems>) -> Self {
+        Self { systems, ..self }
     }
 
     /// Records of packets are those of one flow in `one_in`, and say so if that is not 1.
@@ -114,7 +126,7 @@ impl Encoder {
         let time = flow.last();
         self.flow_heads[flow.interface()].stamp(&mut out, self.next_sequence, time);
         self.next_sequence += 1;
-        flow::write(&mut out, &mut self.moments, report);
+        flow::write(&mut out, &mut self.moments, report, &self.systems);
         (out.len(), time)
     }
 }

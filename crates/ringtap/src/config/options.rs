@@ -242,6 +242,11 @@ options! {
         #[serde(rename = "packets-sample")]
         packets_sample: Option<Ranged<Plain, 1, 1_000_000>>,
 
+        /// More signatures of SYNs, by which systems are guessed: a database in p0f's format, as /etc/p0f/p0f.fp
+        #[arg(long, value_name = "FILE")]
+        #[serde(rename = "os-signatures")]
+        os_signatures: Option<PathBuf>,
+
         /// Tunnels that are opened, one within another: what they carry has flows of its own; 0 for none [default: 4]
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         #[serde(rename = "tunnel-depth")]

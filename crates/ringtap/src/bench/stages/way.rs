@@ -68,7 +68,7 @@ impl Take for Reader {
                 })?,
                 Way::Flow => {
                     let mut table = Table::new(FLOW_MEMORY, &Timeouts::default());
-                    let mut unpack = Unpack::new(Unpack::MAX_DEPTH);
+                    let mut unpack = Unpack::new(Unpack::MAX_DEPTH, Arc::default());
                     read(&mut queue, &stop, &mut |frame: &Frame<'_>| {
                         unpack.packets(frame, &layers.headers(frame), |packet| {
                             let hash = table.prepare(&packet.key);
