@@ -1,4 +1,4 @@
-//! Writes seeds for both targets into the folder named by the first argument: frames of every protocol, and files of them.
+//! Writes seeds into the folder named by the first argument: frames of every protocol, files of them, and payloads that are read.
 
 use std::path::Path;
 use std::{env, fs, io};
@@ -11,6 +11,7 @@ fn main() -> io::Result<()> {
     let (records, files) = (Path::new(&folder).join("dissect_encode"), Path::new(&folder).join("file_reader"));
     fs::create_dir_all(&records)?;
     fs::create_dir_all(&files)?;
+    payloads(&Path::new(&folder).join("payloads"))?;
     let mut random = Random::new(1);
     for number in 0..400 {
         let mut input = Vec::new();
@@ -32,6 +33,25 @@ fn main() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A question of DNS with its answer, a ClientHello in one and in two segments, and a request.
+fn payloads(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let packet = |kind: u8, seq: u16, payload: &[u8]| {
+        [&[kind][..], &seq.to_be_bytes(), &(payload.len() as u16).to_be_bytes(), &[0], payload].concat()
+    };
+    let message = |flags: u8| [&[0, 7, flags, 3, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x01a\x07example\0\0\x01\0\x01"].concat();
+    fs::write(folder.join("dns"), [packet(0, 0, &message(1)), packet(2, 0, &message(0x81))].concat())?;
+    let extensions = b"\0\0\0\x0e\0\x0c\0\0\x09a.example\0\x10\0\x05\0\x03\x02h2\0\x2b\0\x03\x02\x03\x04";
+    let hello = [&[3, 3][..], &[0; 33], &[0, 2, 0x13, 1, 1, 0, 0, extensions.len() as u8], extensions].concat();
+    let len = hello.len() as u8;
+    let hello = [&[22, 3, 1, 0, len + 4, 1, 0, 0, len][..], &hello].concat();
+    let (first, second) = hello.split_at(30);
+    fs::write(folder.join("hello"), packet(0x11, 5, &hello))?;
+    fs::write(folder.join("two"), [packet(0x11, 5, first), packet(0x11, 35, second)].concat())?;
+    let request = b"GET /x HTTP/1.1\r\nHost: a.example:80\r\n\r\n";
+    fs::write(folder.join("request"), packet(0x21, 5, request))
 }
 
 fn pcap(random: &mut Random, magic: u32, word: fn(u32) -> [u8; 4]) -> Vec<u8> {

@@ -27,7 +27,9 @@ const LICENCES: &[&str] = &[
 /// Crates of which several versions are built, and why that cannot be helped now.
 const DUPLICATES: &[(&str, &str)] = &[
     ("hashbrown", "simd-json's halfbrown, in tests only"),
-    ("syn", "proc macros of tracing and rdkafka are still at version 2; at build time only"),
+    ("rand", "tls-parser's table of ciphers is made by an older phf; at build time only"),
+    ("rand_core", "the same"),
+    ("syn", "proc macros of tracing, rdkafka and tls-parser are still at versions 2 and 1; at build time only"),
 ];
 
 /// Fails with all that is wrong.

@@ -3,6 +3,7 @@
 //! Knows the seam (`capture`) and nothing of backends or sinks: a worker is generic over its queue and ends at a
 //! [`handoff`] lane, from which a sink takes finished batches.
 
+pub mod app;
 pub mod batch;
 pub mod dissect;
 pub mod flow;

@@ -40,6 +40,8 @@ pub enum ElasticType {
     Long,
     /// `boolean`: true or false in the JSON.
     Boolean,
+    /// `float`: a number with two decimals in the JSON.
+    Float,
 }
 
 impl ElasticType {
@@ -52,6 +54,7 @@ impl ElasticType {
             Self::Ip => "ip",
             Self::Long => "long",
             Self::Boolean => "boolean",
+            Self::Float => "float",
         }
     }
 }
@@ -61,6 +64,7 @@ impl ElasticType {
 #[expect(missing_docs, reason = "the names are Arrow's and say it all")]
 pub enum ParquetType {
     Boolean,
+    Float32,
     TimestampNanos,
     UInt8,
     UInt16,

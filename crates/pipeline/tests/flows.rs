@@ -132,7 +132,7 @@ fn ours(path: &Path) -> Option<View> {
                 }
                 let headers = layers.headers(&frame);
                 special |= matches!(headers, Headers::Read(layers) if layers.found.fragment);
-                unpack.packets(&frame, &headers, |packet| {
+                unpack.packets(&frame, &headers, |packet, _, _| {
                     special |= packet.tunnel.is_some() || packet.error.is_some();
                     let hash = table.prepare(&packet.key);
                     table.update(&packet, hash, &mut add);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use capture::{Direction, Frame, FrameFlags, InterfaceIndex, LinkType, Timestamp, VlanTag};
 use common::{encoder, record, write};
+use pipeline::app::{Apps, Payload, Protocols};
 use pipeline::dissect::{Layers, Problem};
 use pipeline::flow::{Packet, Report, Table, Timeouts, Unpack};
 use pipeline::os::Systems;
@@ -24,6 +25,7 @@ enum Strict {
     Null,
     Boolean,
     Number,
+    Float,
     Text(String),
     List(Vec<Strict>),
     Object(Vec<(String, Strict)>),
@@ -45,6 +47,9 @@ impl<'de> Deserialize<'de> for Strict {
             }
             fn visit_u64<E>(self, _: u64) -> Result<Strict, E> {
                 Ok(Strict::Number)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Strict, E> {
+                Ok(Strict::Float)
             }
             fn visit_str<E>(self, text: &str) -> Result<Strict, E> {
                 Ok(Strict::Text(text.to_owned()))
@@ -113,7 +118,9 @@ fn fits(field: &Field, value: &Strict) -> bool {
         (ElasticType::Keyword, Strict::Text(text)) => {
             !text.is_empty() && text.bytes().all(|c| (b' '..=b'~').contains(&c))
         }
-        (ElasticType::Long, Strict::Number) | (ElasticType::Boolean, Strict::Boolean) => true,
+        (ElasticType::Long, Strict::Number)
+        | (ElasticType::Boolean, Strict::Boolean)
+        | (ElasticType::Float, Strict::Float) => true,
         _ => false,
     }
 }
@@ -239,7 +246,8 @@ fn flow_records(frames: &mut [OwnedFrame], mut time: impl FnMut(usize) -> Timest
     let systems = Arc::new(Systems::built_in());
     let (mut encoder, mut layers, mut records) =
         (encoder().naming(Arc::clone(&systems)), Layers::default(), Vec::new());
-    let (mut table, mut unpack) = (Table::new(0, &Timeouts::default()), Unpack::new(4, systems));
+    let (mut table, mut unpack) = (Table::new(0, &Timeouts::default()).with_room(1 << 20), Unpack::new(4, systems));
+    let mut apps = Apps::new(Protocols { dns: true, tls: true, http: true }, 1);
     let mut write = |report: &Report<'_>| {
         let mut room = [b'\\'; pipeline::batch::MAX_RECORD];
         let (len, time) = encoder.flow(&mut room, report);
@@ -249,9 +257,12 @@ fn flow_records(frames: &mut [OwnedFrame], mut time: impl FnMut(usize) -> Timest
     for (n, frame) in frames.iter_mut().enumerate() {
         frame.timestamp = time(n);
         let frame = frame.lend();
-        unpack.packets(&frame, &layers.headers(&frame), |packet| {
+        unpack.packets(&frame, &layers.headers(&frame), |packet, frame, headers| {
             let hash = table.prepare(&packet.key);
+            apps.look(0, &packet, hash, Payload::of(frame, headers));
             table.update(&packet, hash, &mut write);
+            apps.found().iter().for_each(|(_, finding)| table.attach(finding));
+            apps.forget();
         });
     }
     table.end(&mut write);
@@ -288,6 +299,7 @@ fn every_field_of_flow_records_is_met() {
     for round in 0..400_u64 {
         let mut frames: Vec<_> = (0..60).map(|_| frames::any_frame(&mut random)).collect();
         frames.extend(conversation());
+        frames.extend(applications(b"www.example.com"));
         for record in flow_records(&mut frames, |n| Timestamp::from_nanos(round << 40 | (n as u64) << 20)) {
             met.extend(check_against(FLOW, &record));
         }
@@ -342,4 +354,105 @@ fn a_conversation_says_what_it_was() {
     let guess = serde_json::json!({"name": "Windows", "flavour": "XP", "hops": 2});
     assert_eq!(record["ringtap"]["os_guess"], guess);
     assert_eq!(flow["source"]["tcp_flags"], serde_json::json!(["syn", "psh", "ack"]));
+}
+
+/// An IPv4 packet between two hosts, as a frame.
+fn between(protocol: u8, ports: [u16; 2], header: &[u8], payload: &[u8]) -> OwnedFrame {
+    let length = (20 + 4 + header.len() + payload.len()) as u16;
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    // The way back.
+    if ports[0] == 53 {
+        (packet[15], packet[19]) = (2, 1);
+    }
+    packet.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
+    packet.extend(header);
+    packet.extend(payload);
+    OwnedFrame { link_type: LinkType::RAW, ..OwnedFrame::ethernet(packet) }
+}
+
+fn segment(ports: [u16; 2], seq: u32, payload: &[u8]) -> OwnedFrame {
+    let header = [&seq.to_be_bytes()[..], &[0, 0, 0, 1, 0x50, 0x18, 1, 0, 0, 0, 0, 0]].concat();
+    between(6, ports, &header, payload)
+}
+
+/// A question and its answer, and on port 53 of TCP all that payloads can say in one flow: with this name everywhere.
+fn applications(name: &[u8]) -> Vec<OwnedFrame> {
+    let labels: Vec<u8> = name
+        .split(|&octet| octet == b'.')
+        .flat_map(|part| part.chunks(63))
+        .flat_map(|label| [&[label.len() as u8], label].concat())
+        .collect();
+    let message =
+        |flags: u8| [&[0, 7, flags, 0x83, 0, 1, 0, 0, 0, 0, 0, 0][..], &labels, &[0, 0xff, 0xfe, 0, 1]].concat();
+    let datagram = |ports: [u16; 2], payload: &[u8]| {
+        let header = [&(payload.len() as u16 + 8).to_be_bytes()[..], &[0, 0]].concat();
+        between(17, ports, &header, payload)
+    };
+    let be16 = |n: usize| (n as u16).to_be_bytes();
+    let extension = |kind: u8, content: &[u8]| [&[0, kind][..], &be16(content.len()), content].concat();
+    let protocol = &name[..name.len().min(40)];
+    let extensions = [
+        extension(0, &[&be16(name.len() + 3)[..], &[0], &be16(name.len()), name].concat()),
+        extension(
+            16,
+            &[&be16(2 * protocol.len() + 2)[..], &[protocol.len() as u8], protocol, &[protocol.len() as u8], protocol]
+                .concat(),
+        ),
+    ]
+    .concat();
+    let hello = [&[3, 3][..], &[0; 33], &[0, 2, 0x13, 1, 1, 0], &be16(extensions.len()), &extensions].concat();
+    let hello = [&[22, 3, 1][..], &be16(hello.len() + 4), &[1, 0], &be16(hello.len()), &hello].concat();
+    let request = [b"GET /", name, b" HTTP/1.1\r\nHost: ", name, b"\r\n\r\n"].concat();
+    let with_length = |message: Vec<u8>| [&be16(message.len())[..], &message].concat();
+    vec![
+        datagram([5000, 53], &message(1)),
+        datagram([53, 5000], &[message(0x81), vec![0; 100]].concat()),
+        segment([5001, 53], 1, &with_length(message(1))),
+        segment([53, 5001], 1, &with_length(message(0x81))),
+        segment([5001, 53], 1000, &request),
+        segment([5001, 53], 2000, &hello),
+    ]
+}
+
+#[test]
+fn what_payloads_say_is_in_the_record() {
+    let records = flow_records(&mut applications(b"www.example.com"), |n| Timestamp::from_nanos(n as u64 * 1_000));
+    let records: Vec<serde_json::Value> =
+        records.iter().map(|record| serde_json::from_slice(record).unwrap()).collect();
+    let of = |port: u16| records.iter().find(|record| record["source"]["port"] == port).expect("a flow");
+    let (udp, tcp) = (of(5000), of(5001));
+    let asked = serde_json::json!({"name": "www.example.com", "type": "TYPE65534"});
+    assert_eq!(udp["dns"], serde_json::json!({"question": asked, "response_code": "NXDOMAIN"}));
+    assert_eq!(
+        udp["ringtap"]["dns"],
+        serde_json::json!({"questions": 1, "answers": 1, "request_bytes": 33, "response_bytes": 133, "amplification": 4.03,
+            "response_time": 1_000})
+    );
+    assert_eq!(tcp["dns"]["question"]["name"], "www.example.com");
+    assert_eq!(tcp["tls"], serde_json::json!({"client": {"server_name": "www.example.com"}}));
+    assert_eq!(tcp["ringtap"]["tls"]["alpn"], serde_json::json!(["www.example.com", "www.example.com"]));
+    assert_eq!(tcp["ringtap"]["tls"]["offered_version"], "1.2");
+    assert!(tcp["ringtap"]["tls"]["ja4"].as_str().is_some_and(|text| text.starts_with("t12d0102wm_")));
+    assert_eq!(tcp["http"], serde_json::json!({"request": {"method": "GET"}, "version": "1.1"}));
+    assert_eq!(tcp["url"], serde_json::json!({"original": "/www.example.com", "domain": "www.example.com"}));
+    assert_eq!(tcp["ringtap"]["http"]["requests"], 1);
+}
+
+#[test]
+fn a_record_of_the_longest_and_most_hostile_names_has_room() {
+    // Names of octets that have to be written in digits, and of those that a header of HTTP may have, too.
+    for octet in [b'a', b'\\', 0x80, 0] {
+        let name = vec![octet; 250];
+        let mut frames = applications(&name);
+        let later = |n: usize| Timestamp::from_nanos(u64::MAX - 20 + n as u64);
+        let records = flow_records(&mut frames, later);
+        let longest = records.iter().map(|record| {
+            check_against(FLOW, record);
+            record.len()
+        });
+        // Other addresses, VLANs and names of sensors are longer than these.
+        let longest = longest.max().unwrap_or_default() + 3 * 64 + 4 * 40;
+        assert!(longest < pipeline::batch::MAX_RECORD - 500, "{longest} with {octet}");
+    }
 }

@@ -50,7 +50,7 @@ fn flows(depth: u8) -> Vec<Said> {
     while !matches!(queue.wait(Duration::ZERO), Ok(Readiness::Ended)) {
         while let Ok(Some(mut batch)) = queue.next_batch() {
             for frame in batch.frames() {
-                unpack.packets(&frame, &layers.headers(&frame), |packet| {
+                unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| {
                     let hash = table.prepare(&packet.key);
                     table.update(&packet, hash, &mut add);
                 });

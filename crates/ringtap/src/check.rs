@@ -6,7 +6,7 @@ use crate::backends;
 use crate::cli::CheckArgs;
 use crate::config::options::LogOptions;
 use crate::run::{PROBE_TIMEOUT, configuration};
-use crate::settings::{self, OutputSettings};
+use crate::settings::{self, FlowSettings, OutputSettings};
 use crate::{Failure, explain, logging, print};
 
 /// Prints a line for each thing that was tried; fails if any does.
@@ -15,6 +15,7 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
     // Only the level: a check makes no directory and no file.
     logging::start(&LogOptions { log_dir: None, ..config.log.clone() }).map_err(Failure::Setup)?;
     let output = OutputSettings::new(&config, settings::live_pool()).map_err(Failure::Setup)?;
+    FlowSettings::new(&config, true).map_err(Failure::Setup)?;
     let mut failed = 0;
     let mut tell = |what: &str, result: Result<String>| {
         failed += usize::from(result.is_err());

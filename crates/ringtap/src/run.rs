@@ -12,6 +12,7 @@ use shipper::SinkConfig;
 use crate::backends::{self, Opened, Take};
 use crate::cli::{LiveArgs, RunArgs};
 use crate::config::options::{ConfigFile, LogOptions};
+use crate::config::values::Ranged;
 use crate::session::{self, Session};
 use crate::settings::{self, FlowSettings, LedgerSettings, OutputSettings};
 use crate::{Failure, config, logging};
@@ -22,7 +23,12 @@ pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The files' configuration with the flags over it.
 pub(crate) fn configuration(live: LiveArgs, log: LogOptions) -> Result<ConfigFile> {
     let file = config::load(live.config.as_deref())?;
-    Ok(live.common.into_config(live.capture, log).or(file))
+    let mut config = live.common.into_config(live.capture, log).or(file);
+    // Headers are no longer all that is read.
+    if !config.flows.app.is_empty() {
+        config.capture.snaplen.get_or_insert(Ranged::of(settings::APP_SNAPLEN));
+    }
+    Ok(config)
 }
 
 pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {

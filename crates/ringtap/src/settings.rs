@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use pipeline::app::{Apps, Protocols};
 use pipeline::flow::{Table, Timeouts, Unpack};
 use pipeline::os::Systems;
 use pipeline::record::Observer;
 use pipeline::worker::{Flows, PacketRecords, Packets};
 use shipper::SinkConfig;
 
-use crate::config::options::{ConfigFile, Records, Summary};
+use crate::config::options::{App, ConfigFile, Records, Summary};
 use crate::link_filter::LinkFilter;
 
 /// Where records go, and how.
@@ -43,6 +44,8 @@ pub(crate) struct FlowSettings {
     pub packets_sample: u32,
     /// Time is this machine's, also while no packet comes.
     live: bool,
+    /// Payloads that are read, if any.
+    app: Option<Protocols>,
 }
 
 /// How the account is given.
@@ -95,6 +98,17 @@ impl FlowSettings {
         let records = config.output.records.unwrap_or_default();
         let options = &config.flows;
         let chosen = !options.packets_for.is_empty() || options.packets_sample.is_some();
+        if records == Records::Packets && !options.app.is_empty() {
+            bail!("--app ([flows] app) says what records of flows have: give --records flows, both or auto, too");
+        }
+        let has = |app| options.app.contains(&app);
+        let app = Protocols { dns: has(App::Dns), tls: has(App::Tls), http: has(App::Http) };
+        let snaplen = config.capture.snaplen.map_or(APP_SNAPLEN, |snaplen| snaplen.get());
+        if snaplen < APP_SNAPLEN && (app.tls || app.http) {
+            tracing::warn!(
+                "--snaplen {snaplen} cuts many ClientHellos and requests that --app looks for: {APP_SNAPLEN} is enough"
+            );
+        }
         let packets = match records {
             Records::Packets if chosen => bail!(
                 "--packets-for and --packets-sample choose packets beside flows: take --records flows, both or auto \
@@ -125,6 +139,7 @@ impl FlowSettings {
             libpcap: config.filter.libpcap.clone(),
             packets_sample: options.packets_sample.map_or(1, |n| n.get() as u32),
             live,
+            app: Some(app).filter(|_| !options.app.is_empty()),
         }))
     }
 
@@ -133,15 +148,25 @@ impl FlowSettings {
     /// # Errors
     /// An expression that is none.
     pub(crate) fn table(&self, workers: usize) -> Result<Flows> {
-        let table = Table::new(self.memory / workers.max(1), &self.timeouts);
+        let memory = self.memory / workers.max(1);
+        // With payloads an eighth for what they say, and of that an eighth for ClientHellos in several segments.
+        let room = if self.app.is_some() { memory / 8 } else { 0 };
+        let table = Table::new(memory - room, &self.timeouts).with_room(room - room / 8);
         let mut chosen = PacketRecords::new(self.packets, self.packets_sample);
         if !self.packets_for.is_empty() {
             let filter = LinkFilter::new(self.packets_for.clone(), self.libpcap.as_deref(), "--packets-for")?;
             chosen = chosen.that_match(filter);
         }
-        Ok(Flows::new(table, Unpack::new(self.tunnel_depth, Arc::clone(&self.systems)), chosen, self.live))
+        let flows = Flows::new(table, Unpack::new(self.tunnel_depth, Arc::clone(&self.systems)), chosen, self.live);
+        Ok(match self.app {
+            Some(app) => flows.with_apps(Apps::new(app, room / 8)),
+            None => flows,
+        })
     }
 }
+
+/// Octets of each frame that are captured when payloads are read, unless --snaplen says otherwise: a whole frame of Ethernet's usual size.
+pub(crate) const APP_SNAPLEN: u64 = 2048;
 
 /// Those that are built in, and those of a database.
 fn systems(database: Option<&Path>) -> Result<Systems> {

@@ -230,3 +230,44 @@ fn many_sections_and_interfaces_take_no_more_memory() {
     assert_eq!(done.ledger().delivered("null:"), 1_000_000);
     assert!(peak > 0 && peak < 64 << 10, "{peak} KiB");
 }
+
+#[test]
+fn payloads_are_read_if_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("app.pcap").to_str().unwrap().to_owned();
+    let script = "import sys\nfrom scapy.all import *\n\
+        e = Ether(src='02:00:00:00:00:02', dst='02:00:00:00:00:01')\n\
+        q = DNS(id=7, rd=1, qd=DNSQR(qname='www.example.com', qtype='AAAA'))\n\
+        a = DNS(id=7, qr=1, rcode=3, qd=DNSQR(qname='www.example.com', qtype='AAAA'))\n\
+        g = Raw(b'GET /x HTTP/1.1\\r\\nHost: web.example:8080\\r\\n\\r\\n')\n\
+        ps = [e/IP(src='192.0.2.1', dst='192.0.2.53')/UDP(sport=4000, dport=53)/q,\n\
+              e/IP(src='192.0.2.53', dst='192.0.2.1')/UDP(sport=53, dport=4000)/a,\n\
+              e/Dot1Q(vlan=5)/IP(src='192.0.2.1', dst='192.0.2.80')/TCP(sport=4001, dport=8080, flags='PA')/g,\n\
+              e/IP(src='192.0.2.1', dst='192.0.2.123')/UDP(sport=123, dport=123)/NTP(),\n\
+              e/IP(src='192.0.2.123', dst='192.0.2.1')/UDP(sport=123, dport=123)/NTP(mode=4)]\n\
+        for n, p in enumerate(ps): p.time = 1000 + n / 8\n\
+        wrpcap(sys.argv[1], ps)";
+    other(PYTHON, &["-c", script, &file]);
+    let done = run(&["replay", &file, "--records", "flows", "--app", "dns,http"]).expect(0);
+    let records = done.records();
+    let to = |address: &str| records.iter().find(|record| record["destination"]["ip"] == address).unwrap();
+    let (dns, web, time) = (to("192.0.2.53"), to("192.0.2.80"), to("192.0.2.123"));
+    assert_eq!(dns["dns"]["question"], serde_json::json!({"name": "www.example.com", "type": "AAAA"}));
+    assert_eq!((&dns["dns"]["response_code"], &dns["ringtap"]["dns"]["questions"]), (&"NXDOMAIN".into(), &1.into()));
+    assert_eq!(dns["ringtap"]["dns"]["response_time"], 125_000_000);
+    assert_eq!((&web["url"]["domain"], &web["url"]["original"]), (&"web.example".into(), &"/x".into()));
+    assert_eq!(web["network"]["vlan"]["id"], "5");
+    assert_eq!(time["ringtap"]["flow"]["response_time"], 125_000_000, "NTP's answer");
+    assert_eq!(done.ledger().frames("processed"), 5);
+    done.says(&["\"found\":3"]);
+    // Nothing of it without the flag; and records of packets have none.
+    let plain = run(&["replay", &file, "--records", "flows"]).expect(0);
+    assert!(plain.records().iter().all(|record| record["dns"].is_null() && record["url"].is_null()));
+    let config = dir.path().join("ringtap.toml").to_str().unwrap().to_owned();
+    fs::write(&config, "[output]\nrecords = \"flows\"\n[flows]\napp = [\"dns\"]\n").unwrap();
+    let some = run(&["replay", &file, "--config", &config]).expect(0);
+    assert!(some.records().iter().any(|record| record["dns"]["question"]["name"] == "www.example.com"));
+    assert!(some.records().iter().all(|record| record["url"].is_null()));
+    run(&["replay", &file, "--app", "dns"]).expect(2).says(&["--records flows"]);
+    run(&["replay", &file, "--records", "flows", "--app", "dns,smtp"]).expect(2).says(&["smtp", "http"]);
+}

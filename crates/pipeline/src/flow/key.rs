@@ -174,6 +174,13 @@ impl Key {
         ((hasher.finish() >> 32) as u32).is_multiple_of(n.max(1))
     }
 
+    /// Whether one of its ends has such a port.
+    #[inline]
+    #[must_use]
+    pub fn has_port(&self, which: impl Fn(u16) -> bool) -> bool {
+        which(self.low_port) || which(self.high_port)
+    }
+
     /// One of its ends.
     #[must_use]
     pub const fn end(&self, side: Side) -> Endpoint {

@@ -30,9 +30,14 @@ mod unpack;
 pub use community::{COMMUNITY_ID, community_id};
 pub use extra::{Extra, IcmpErrors};
 pub use flow::{Flow, Sent};
-pub use key::{Endpoint, Ends, Key, NO_VLAN, Side};
+pub use key::{Common, Endpoint, Ends, Key, NO_VLAN, Side};
 pub use packet::{Packet, Segment, Tunnel};
 pub use table::{OCTETS_PER_FLOW, Report, Table};
 pub use tcp::{Anomalies, Handshake, Times};
 pub use timeouts::{Reason, Timeouts};
 pub use unpack::Unpack;
+
+/// Packets that are looked at before the first of them is counted: as many as memory can be asked for at a time.
+pub const AHEAD: usize = 32;
+/// The last frame of these may hold several packets.
+pub const MOST_AHEAD: usize = AHEAD + Unpack::MAX_DEPTH as usize;

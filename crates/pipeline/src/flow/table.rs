@@ -11,6 +11,7 @@ use super::key::{Key, Side};
 use super::lists::Lists;
 use super::packet::Packet;
 use super::timeouts::{Reason, Ticks, Timeouts};
+use crate::app::{Finding, Room, Seen};
 
 /// Rows of the wheel, a tick each: who is to be looked at when. What is due later is looked at once more on its way.
 const WHEEL: usize = 8192;
@@ -30,6 +31,8 @@ pub struct Report<'t> {
     pub flow: &'t Flow,
     /// What few flows have.
     pub extra: Option<&'t Extra>,
+    /// What its packets' payloads said, if they were looked at.
+    pub seen: Option<&'t Seen>,
     /// Why now.
     pub reason: Reason,
 }
@@ -66,6 +69,8 @@ pub struct Table {
     unreported: u64,
     /// The flow of the last packet.
     last: u32,
+    /// For what flows keep of their payloads.
+    room: Room,
 }
 
 impl Table {
@@ -100,7 +105,15 @@ impl Table {
             evicted: 0,
             unreported: 0,
             last: 0,
+            room: Room::default(),
         }
+    }
+
+    /// With so much memory beside that of the table for what [`attach`](Self::attach) adds to flows.
+    #[must_use]
+    pub fn with_room(mut self, octets: usize) -> Self {
+        self.room = Room::new(octets, self.most);
+        self
     }
 
     /// Extras for which there is always room.
@@ -219,6 +232,17 @@ impl Table {
         }
     }
 
+    /// Adds what a packet's payload said to its flow: of the packet that [`update`](Self::update) counted last.
+    pub fn attach(&mut self, finding: &Finding) {
+        self.room.add(self.last, finding);
+    }
+
+    /// Findings in payloads for which there was no room.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.room.turned_away()
+    }
+
     /// Reports all that is in no report yet, the longest silent first, and forgets all flows.
     pub fn end(&mut self, mut report: impl FnMut(&Report<'_>)) {
         for second in self.oldest..self.oldest + SECONDS as u64 {
@@ -309,10 +333,11 @@ impl Table {
     fn say(&mut self, number: u32, reason: Reason, report: &mut impl FnMut(&Report<'_>)) {
         let flow = &mut self.flows[number as usize];
         if flow.has_news() {
-            let said = Report { flow, extra: self.extras.get(flow.extra), reason };
+            let said = Report { flow, extra: self.extras.get(flow.extra), seen: self.room.of(number), reason };
             report(&said);
             self.unreported -= said.packets();
             flow.reported();
+            self.room.reported(number);
             if let Some(extra) = self.extras.get_mut(flow.extra) {
                 extra.reported();
             }
@@ -330,6 +355,7 @@ impl Table {
         let hash = self.flows[number as usize].key().hash(&self.seed);
         self.index.remove(hash, number);
         self.extras.remove(self.flows[number as usize].extra);
+        self.room.give_back(number);
         self.by_second.take_out(number);
         self.wheel.take_out(number);
         self.wheel.append(FREE, number);

@@ -46,21 +46,33 @@ impl Unpack {
     }
 
     /// The packets of a frame: first its own, then what that carries, then what this carries ...
+    /// Each comes with the frame that it was read of, and its headers.
     #[inline]
-    pub fn packets(&mut self, frame: &Frame<'_>, headers: &Headers<'_>, mut found: impl FnMut(Packet)) {
+    pub fn packets<'f>(
+        &mut self,
+        frame: &Frame<'f>,
+        headers: &Headers<'_>,
+        mut found: impl FnMut(Packet, &Frame<'f>, &Headers<'_>),
+    ) {
         let packet = packet(frame, headers, &mut self.known);
         if self.depth > 0
             && let Some(inside) = Inside::of(frame, headers)
         {
             let key = packet.key;
-            found(packet);
+            found(packet, frame, headers);
             return self.carried(&packet, key.carries(inside.kind, inside.id), &inside, found);
         }
-        found(packet);
+        found(packet, frame, headers);
     }
 
     #[cold]
-    fn carried(&mut self, outer: &Packet, carrier: u32, inside: &Inside<'_>, mut found: impl FnMut(Packet)) {
+    fn carried<'f>(
+        &mut self,
+        outer: &Packet,
+        carrier: u32,
+        inside: &Inside<'f>,
+        mut found: impl FnMut(Packet, &Frame<'f>, &Headers<'_>),
+    ) {
         let Self { layers, depth, known } = self;
         let (mut inside, mut carrier) = (*inside, carrier);
         let mut around = outer.tunnel.map_or(0, |tunnel| tunnel.depth);
@@ -76,7 +88,7 @@ impl Unpack {
             if let Some(next) = &next {
                 carrier = packet.key.carries(next.kind, next.id);
             }
-            found(packet);
+            found(packet, &inside.frame, &headers);
             match next {
                 Some(next) => inside = next,
                 None => return,

@@ -14,8 +14,10 @@ use std::time::Duration;
 use capture::QueueStats;
 use crossbeam_utils::CachePadded;
 
+use crate::app::Counts;
+
 pub use loss::{Loss, LossClass};
-pub use report::{Frames, Gap, QueueReport, Report, SinkReport, Stall};
+pub use report::{AppReport, Frames, Gap, QueueReport, Report, SinkReport, Stall};
 
 /// A counter that one or more threads add to.
 #[derive(Debug, Default)]
@@ -62,6 +64,17 @@ struct FlowCounters {
     live: AtomicU64,
     unreported: AtomicU64,
     evicted: AtomicU64,
+    /// Of queues whose payloads are looked at.
+    apps: OnceLock<AppCounters>,
+}
+
+/// What was found in payloads, and what was not.
+#[derive(Debug, Default)]
+struct AppCounters {
+    found: AtomicU64,
+    incomplete: AtomicU64,
+    not_captured: AtomicU64,
+    full: AtomicU64,
 }
 
 impl QueueCounters {
@@ -125,6 +138,20 @@ impl QueueCounters {
     pub fn table(&self, live: u64, unreported: u64, evicted: u64) {
         let flows = self.flows.get_or_init(FlowCounters::default);
         for (counter, n) in [(&flows.live, live), (&flows.unreported, unreported), (&flows.evicted, evicted)] {
+            counter.store(n, Ordering::Relaxed);
+        }
+    }
+
+    /// What was found in payloads since the start, and findings for which the flows had no room.
+    pub fn apps(&self, counts: Counts, full: u64) {
+        let apps = self.flows.get_or_init(FlowCounters::default).apps.get_or_init(AppCounters::default);
+        let Counts { found, incomplete, not_captured } = counts;
+        for (counter, n) in [
+            (&apps.found, found),
+            (&apps.incomplete, incomplete),
+            (&apps.not_captured, not_captured),
+            (&apps.full, full),
+        ] {
             counter.store(n, Ordering::Relaxed);
         }
     }

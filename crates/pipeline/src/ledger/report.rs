@@ -84,6 +84,21 @@ pub struct FlowReport {
     pub live: u64,
     /// Flows that were reported early because the table was full.
     pub evicted: u64,
+    /// What payloads said, if they were looked at.
+    pub app: Option<AppReport>,
+}
+
+/// What was found in payloads (`--app`): messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AppReport {
+    /// Read.
+    pub found: u64,
+    /// In several segments that could not be joined.
+    pub incomplete: u64,
+    /// Of which too few octets were captured.
+    pub not_captured: u64,
+    /// Of `found`: not kept, since the memory for it was full.
+    pub full: u64,
 }
 
 /// One queue.
@@ -192,6 +207,12 @@ impl QueueReport {
                 cut_off: flows.cut_off.get(),
                 live: flows.live.load(Ordering::Relaxed),
                 evicted: flows.evicted.load(Ordering::Relaxed),
+                app: flows.apps.get().map(|apps| AppReport {
+                    found: apps.found.load(Ordering::Relaxed),
+                    incomplete: apps.incomplete.load(Ordering::Relaxed),
+                    not_captured: apps.not_captured.load(Ordering::Relaxed),
+                    full: apps.full.load(Ordering::Relaxed),
+                }),
             }),
             stalled: Stall { times: counters.stalls.get(), milliseconds: counters.stalled_nanos.get() / 1_000_000 },
         };
@@ -318,6 +339,18 @@ impl FlowReport {
             cut_off: self.cut_off + other.cut_off,
             live: self.live + other.live,
             evicted: self.evicted + other.evicted,
+            app: self.app.into_iter().chain(other.app).reduce(AppReport::with),
+        }
+    }
+}
+
+impl AppReport {
+    fn with(self, other: Self) -> Self {
+        Self {
+            found: self.found + other.found,
+            incomplete: self.incomplete + other.incomplete,
+            not_captured: self.not_captured + other.not_captured,
+            full: self.full + other.full,
         }
     }
 }

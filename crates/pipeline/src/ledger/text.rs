@@ -64,6 +64,18 @@ impl fmt::Display for Report {
                 }
             }
         }
+        if let Some(app) = self.flows.as_ref().and_then(|flows| flows.app) {
+            write!(f, "\napp      found {}", app.found)?;
+            for (name, n) in [
+                ("in several segments that could not be joined", app.incomplete),
+                ("too little captured: raise --snaplen", app.not_captured),
+                ("of those found not kept: raise --flow-memory", app.full),
+            ] {
+                if n > 0 {
+                    write!(f, "; {n} {name}")?;
+                }
+            }
+        }
         for sink in &self.sinks {
             write!(f, "\nrecords  {sink}")?;
         }

@@ -1,9 +1,9 @@
 //! The record of a flow's report, from the event's times to the end. Source is the initiator, destination the responder.
 
-use super::body;
 use super::head::Moment;
 use super::out::Out;
 use super::tables::TCP_FLAGS;
+use super::{app, body};
 use crate::dissect::{Network, ether, protocol};
 use crate::flow::{
     Anomalies, Ends, Extra, Flow, Handshake, IcmpErrors, NO_VLAN, Report, Sent, Side, Tunnel, community_id,
@@ -11,7 +11,7 @@ use crate::flow::{
 use crate::os::{Guess, System, Systems};
 
 pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &Report<'_>, systems: &Systems) {
-    let Report { flow, extra, reason } = *report;
+    let Report { flow, extra, seen, reason } = *report;
     let initiator = flow.initiator();
     out.literal(b"\"start\":");
     start.write(out, flow.since());
@@ -25,6 +25,9 @@ pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &
     endpoint(out, flow, initiator);
     out.literal(b"\"destination\":{");
     endpoint(out, flow, initiator.other());
+    if let Some(seen) = seen {
+        app::write(out, seen);
+    }
     out.literal(b"\"ringtap\":{");
     link(out, flow);
     if let Some(tunnel) = extra.and_then(Extra::tunnel) {
@@ -52,6 +55,9 @@ pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &
         out.close(b'}');
     }
     out.close(b'}');
+    if let Some(seen) = seen {
+        app::write_own(out, seen);
+    }
     out.close(b'}');
     out.finish();
 }

@@ -2,6 +2,7 @@
 //!
 //! The names, types and meanings of all fields stand in [`schema`](crate::schema), against which this is tested.
 
+mod app;
 mod body;
 mod flow;
 mod head;

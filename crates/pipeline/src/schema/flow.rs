@@ -1,9 +1,9 @@
 //! The fields of flow records, in the order in which they are written.
 
 use super::{
-    ElasticType::{DateNanos, Ip, Keyword, Long},
+    ElasticType::{DateNanos, Float, Ip, Keyword, Long},
     Field,
-    ParquetType::{TimestampNanos, UInt8, UInt16, UInt32, UInt64, Utf8},
+    ParquetType::{Float32, TimestampNanos, UInt8, UInt16, UInt32, UInt64, Utf8},
     many, one,
 };
 
@@ -43,6 +43,14 @@ pub static FLOW: &[Field] = &[
     one("destination.port", Long, UInt16, "", "TCP, UDP, UDP-Lite, SCTP", "Responder's port: it tells the service."),
     one("destination.bytes", Long, UInt64, "octets", "frames", "Octets that the responder sent, in this report."),
     one("destination.packets", Long, UInt64, "packets", "frames", "Packets that the responder sent, in this report."),
+    one("dns.question.name", Keyword, Utf8, "", "DNS, `--app dns`", "The first name that was asked for since the last report; `.` is the root. What is not printable, and a dot within a label, is written as a backslash and three digits."),
+    one("dns.question.type", Keyword, Utf8, "", "DNS, `--app dns`", "The type asked for: `A`, `AAAA`, `HTTPS` ...; `TYPE` and its number for rare ones."),
+    one("dns.response_code", Keyword, Utf8, "", "DNS, `--app dns`", "The answer to this question: `NOERROR`, `NXDOMAIN` ...; absent if none came."),
+    one("tls.client.server_name", Keyword, Utf8, "", "TLS ClientHello, `--app tls`", "The server's name that the client says (SNI); in every report of the flow."),
+    one("http.request.method", Keyword, Utf8, "", "HTTP/1, `--app http`", "Method of the first request since the last report."),
+    one("http.version", Keyword, Utf8, "", "HTTP/1, `--app http`", "Its version: `1.0` or `1.1`."),
+    one("url.original", Keyword, Utf8, "", "HTTP/1, `--app http`", "Its target, as the request line has it; cut at 255 octets."),
+    one("url.domain", Keyword, Utf8, "", "HTTP/1, `--app http`", "Its host without the port: of the header, else of the target."),
     one("ringtap.ethernet.type", Keyword, Utf8, "", "Ethernet", "Ethernet type in hexadecimal, of frames without an IP packet that could be read."),
     one("ringtap.icmp.type", Long, UInt8, "", "ICMP, ICMPv6", "Type of the question; of messages that neither ask nor answer: their type."),
     one("ringtap.icmp.code", Long, UInt8, "", "ICMP, ICMPv6", "Code."),
@@ -79,4 +87,14 @@ pub static FLOW: &[Field] = &[
     one("ringtap.flow.icmp_errors.count", Long, UInt16, "messages", "ICMP, ICMPv6", "Errors that quote packets of this flow, in this report. They count among the responder's or initiator's packets, whoever did not send what they quote."),
     one("ringtap.flow.icmp_errors.type", Long, UInt8, "", "ICMP, ICMPv6", "Type of the last one."),
     one("ringtap.flow.icmp_errors.code", Long, UInt8, "", "ICMP, ICMPv6", "Code of the last one."),
+    one("ringtap.dns.questions", Long, UInt32, "messages", "DNS, `--app dns`", "Messages that ask, in this report."),
+    one("ringtap.dns.answers", Long, UInt32, "messages", "DNS, `--app dns`", "Messages that answer, in this report."),
+    one("ringtap.dns.request_bytes", Long, UInt64, "octets", "DNS, `--app dns`", "Octets of the messages that ask: of UDP's payload, of TCP's without the length before each."),
+    one("ringtap.dns.response_bytes", Long, UInt64, "octets", "DNS, `--app dns`", "The same of those that answer."),
+    one("ringtap.dns.amplification", Float, Float32, "", "DNS, `--app dns`", "How many times larger answers are than questions: `response_bytes` by `request_bytes`, where both were seen."),
+    one("ringtap.dns.response_time", Long, UInt64, "ns", "DNS, `--app dns`", "From the first question of this report to its own answer."),
+    one("ringtap.tls.offered_version", Keyword, Utf8, "", "TLS ClientHello, `--app tls`", "The highest version that the client offers: `1.3`, `1.2` ..., `ssl3`."),
+    many("ringtap.tls.alpn", Keyword, Utf8, "", "TLS ClientHello, `--app tls`", "Application protocols that the client offers (ALPN), in its order."),
+    one("ringtap.tls.ja4", Keyword, Utf8, "", "TLS ClientHello, `--app tls`", "The client's fingerprint JA4."),
+    one("ringtap.http.requests", Long, UInt32, "requests", "HTTP/1, `--app http`", "Requests in this report."),
 ];

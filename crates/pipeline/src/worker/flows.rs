@@ -8,19 +8,17 @@ use capture::{CaptureError, RxBatch, Timestamp};
 use super::chosen::{Choice, PacketRecords, Packets};
 use super::output::{Output, Source};
 use super::{Control, Matcher, next_wanted};
-use crate::flow::{Packet, Report, Table, Unpack};
-
-/// Packets that are looked at before the first of them is counted: as many as memory can be asked for at a time.
-const AHEAD: usize = 32;
-/// The last frame of these may hold several.
-const MOST: usize = AHEAD + Unpack::MAX_DEPTH as usize;
+use crate::app::{Apps, Payload};
+use crate::flow::{AHEAD, MOST_AHEAD, Packet, Report, Table, Unpack};
 
 /// Makes flows of one queue's frames.
 #[derive(Debug)]
 pub struct Flows {
     table: Table,
     unpack: Unpack,
-    ahead: ArrayVec<(Packet, u32), MOST>,
+    ahead: ArrayVec<(Packet, u32), MOST_AHEAD>,
+    /// Looks at payloads, if they are to be looked at.
+    apps: Option<Apps>,
     /// Which packets have records as well.
     chosen: PacketRecords,
     /// Time goes on though no packet comes.
@@ -39,7 +37,14 @@ impl Flows {
     /// comes; of a file time is what its packets say.
     #[must_use]
     pub fn new(table: Table, unpack: Unpack, chosen: PacketRecords, live: bool) -> Self {
-        Self { table, unpack, ahead: ArrayVec::new(), chosen, live }
+        Self { table, unpack, ahead: ArrayVec::new(), apps: None, chosen, live }
+    }
+
+    /// Looks at payloads, too.
+    #[must_use]
+    pub fn with_apps(mut self, apps: Apps) -> Self {
+        self.apps = Some(apps);
+        self
     }
 
     pub(super) fn process(
@@ -52,16 +57,11 @@ impl Flows {
     ) -> Result<(), CaptureError> {
         loop {
             let more = self.gather(batch, matcher, output, control);
-            let Self { table, ahead, .. } = self;
-            for (_, hash) in &*ahead {
-                table.approach(*hash);
+            for (_, hash) in &self.ahead {
+                self.table.approach(*hash);
             }
             let mut cut = None;
-            for (packet, hash) in ahead.drain(..) {
-                table.update(&packet, hash, |report| {
-                    write(report, output, batch, control, now, &mut cut);
-                });
-            }
+            self.count(|report| write(report, output, batch, control, now, &mut cut));
             self.tell(output);
             match cut {
                 Some(Cut::Failed(error)) => return Err(error),
@@ -95,15 +95,37 @@ impl Flows {
                 return true;
             }
             let Some(frame) = next_wanted(&mut frames, matcher, output, control) else { return false };
-            let Self { table, unpack, ahead, chosen, .. } = self;
+            let Self { table, unpack, ahead, apps, chosen, .. } = self;
             let matches = chosen.packets != Packets::None && chosen.matches(&frame);
             let choose = |packet: &Packet| if matches { chosen.choose(packet, keeping_up) } else { Choice::Unselected };
-            output.packets(&frame, choose, unpack, |packet| {
+            output.packets(&frame, choose, unpack, |packet, frame, headers| {
                 let hash = table.prepare(&packet.key);
+                if let Some(apps) = apps {
+                    apps.look(ahead.len(), &packet, hash, Payload::of(frame, headers));
+                }
                 ahead.push((packet, hash));
             });
         }
         true
+    }
+
+    /// Counts the packets that were looked at.
+    #[inline]
+    fn count(&mut self, mut report: impl FnMut(&Report<'_>)) {
+        let Self { table, ahead, apps, .. } = self;
+        let mut found = apps.as_ref().map_or(&[][..], Apps::found);
+        for (nth, (packet, hash)) in ahead.drain(..).enumerate() {
+            table.update(&packet, hash, &mut report);
+            if let Some(((of, finding), rest)) = found.split_first()
+                && usize::from(*of) == nth
+            {
+                table.attach(finding);
+                found = rest;
+            }
+        }
+        if let Some(apps) = apps {
+            apps.forget();
+        }
     }
 
     /// Whether packets are to have records, and there is no room for the next one.
@@ -138,8 +160,9 @@ impl Flows {
     pub(super) fn end(&mut self, source: &mut impl Source, output: &mut Output, control: &Control) {
         let (now, mut cut) = (Instant::now(), None);
         // Of a run that a panic ended: they were looked at.
-        for (packet, hash) in self.ahead.drain(..) {
-            self.table.update(&packet, hash, |report| write(report, output, source, control, now, &mut cut));
+        self.count(|report| write(report, output, source, control, now, &mut cut));
+        if let Some(apps) = &mut self.apps {
+            apps.end();
         }
         self.table.end(|report| write(report, output, source, control, now, &mut cut));
         self.tell(output);
@@ -147,6 +170,9 @@ impl Flows {
 
     fn tell(&self, output: &mut Output) {
         output.flows(self.table.live() as u64, self.table.unreported(), self.table.evicted());
+        if let Some(apps) = &self.apps {
+            output.counters().apps(apps.counts(), self.table.turned_away());
+        }
     }
 }
 

@@ -195,21 +195,21 @@ impl Output {
 
     /// The packets of a frame, for the table of flows. Writes its record, too, if it is chosen: then there is room.
     #[inline(always)]
-    pub(super) fn packets(
+    pub(super) fn packets<'f>(
         &mut self,
-        frame: &Frame<'_>,
+        frame: &Frame<'f>,
         choose: impl Fn(&Packet) -> Choice,
         unpack: &mut Unpack,
-        mut found: impl FnMut(Packet),
+        mut found: impl FnMut(Packet, &Frame<'f>, &Headers<'_>),
     ) {
         let headers = self.layers.headers(frame);
         let (mut packets, mut choice) = (0, Choice::Unselected);
-        unpack.packets(frame, &headers, |packet| {
+        unpack.packets(frame, &headers, |packet, frame, headers| {
             if packets == 0 {
                 choice = choose(&packet);
             }
             packets += 1;
-            found(packet);
+            found(packet, frame, headers);
         });
         self.pending_flows.carried += packets - 1;
         match choice {

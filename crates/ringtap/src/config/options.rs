@@ -70,6 +70,18 @@ pub(crate) enum Records {
     Auto,
 }
 
+/// Applications whose payloads are read.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum App {
+    /// Questions, response codes, sizes.
+    Dns,
+    /// ClientHellos: server name, ALPN, JA4.
+    Tls,
+    /// Request line and host.
+    Http,
+}
+
 /// How the ledger is printed at the end.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -101,7 +113,7 @@ options! {
         #[arg(long, value_name = "DIRECTION", value_parser = one_of::<CaptureDirection>(&["in", "out", "promisc"]))]
         direction: Option<Parsed<CaptureDirection>>,
 
-        /// Octets captured of each frame; headers are all that is read [default: 256]
+        /// Octets captured of each frame; headers are all that is read [default: 256; with --app 2048]
         #[arg(long, value_name = "OCTETS", allow_negative_numbers = true)]
         snaplen: Option<Ranged<Plain, 64, 262_144>>,
 
@@ -281,6 +293,11 @@ options! {
         #[arg(long, value_name = "TIME")]
         #[serde(rename = "other")]
         flow_other: Option<Ranged<Millis, 1_000, 86_400_000>>,
+
+        /// Reads the payloads of these applications, for flows: names that were asked for, server names, requests [default: none]
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "dns,tls,http", hide_possible_values = true)]
+        #[serde(deserialize_with = "list")]
+        app: Vec<App>,
     }
 }
 

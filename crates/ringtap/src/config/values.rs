@@ -82,6 +82,12 @@ impl<U: Unit, const MIN: u64, const MAX: u64> Ranged<U, MIN, MAX> {
         format!("{what}: {} to {} is allowed", U::show(MIN), U::show(MAX))
     }
 
+    /// A number that is known to be allowed.
+    pub(crate) const fn of(n: u64) -> Self {
+        assert!(MIN <= n && n <= MAX);
+        Self(n, PhantomData)
+    }
+
     /// The number.
     pub(crate) fn get(self) -> u64 {
         self.0

@@ -70,7 +70,7 @@ impl Take for Reader {
                     let mut table = Table::new(FLOW_MEMORY, &Timeouts::default());
                     let mut unpack = Unpack::new(Unpack::MAX_DEPTH, Arc::default());
                     read(&mut queue, &stop, &mut |frame: &Frame<'_>| {
-                        unpack.packets(frame, &layers.headers(frame), |packet| {
+                        unpack.packets(frame, &layers.headers(frame), |packet, _, _| {
                             let hash = table.prepare(&packet.key);
                             table.update(&packet, hash, |report| {
                                 std::hint::black_box(report);
