@@ -34,6 +34,7 @@ fn next<'a>(rest: &mut &'a [u8], time: u64) -> Option<(Packet, Payload<'a>)> {
         asks: None,
         tunnel: None,
         error: None,
+        guess: None,
     };
     Some((packet, Payload { octets, wire }))
 }

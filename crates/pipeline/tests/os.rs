@@ -51,7 +51,7 @@ fn ours(path: &Path, systems: &Arc<Systems>) -> Said {
     while !matches!(queue.wait(Duration::ZERO), Ok(Readiness::Ended)) {
         let Ok(Some(mut batch)) = queue.next_batch() else { continue };
         for frame in batch.frames() {
-            unpack.packets(&frame, &layers.headers(&frame), |packet| {
+            unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| {
                 let Some(guess) = packet.guess else { return };
                 let name = systems.system(guess).map_or_else(
                     || "???".to_owned(),
@@ -142,7 +142,7 @@ fn the_usual_systems_are_known() {
         let (mut unpack, mut layers) = (Unpack::new(0, Arc::clone(&systems)), Layers::default());
         let frame = frame.lend();
         let mut guess = None;
-        unpack.packets(&frame, &layers.headers(&frame), |packet| guess = packet.guess);
+        unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| guess = packet.guess);
         let guess = guess.expect("it is a SYN");
         let system = systems.system(guess).map(|system| (system.name.as_str(), system.flavour.as_str()));
         assert_eq!((system, guess.hops()), (Some((name, flavour)), Some(hops)), "{name} {flavour}");

@@ -109,6 +109,7 @@ fn packet(protocol: u8, ports: [u16; 2], back: bool, time: u64, segment: Option<
         asks: None,
         tunnel: None,
         error: None,
+        guess: None,
     }
 }
 
