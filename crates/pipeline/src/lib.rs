@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod dissect;
+pub mod enrich;
 pub mod flow;
 #[cfg(not(loom))]
 pub mod glimpse;
