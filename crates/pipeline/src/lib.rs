@@ -6,6 +6,7 @@
 pub mod app;
 pub mod batch;
 pub mod dissect;
+pub mod enrich;
 pub mod flow;
 #[cfg(not(loom))]
 pub mod glimpse;

@@ -96,6 +96,15 @@ pub fn to_markdown() -> String {
     for problem in crate::dissect::Problem::ALL {
         page.push_str(&format!("| `{}` | {} |\n", problem.name(), problem.doc()));
     }
+    page.push_str("\n### Values of `ringtap.source.range` and `ringtap.destination.range`\n\n");
+    page.push_str("By IANA's registries of special-purpose and multicast addresses. Such an address has no country and no autonomous system.\n");
+    page.push_str("Home is what `--home` names (by default the range `private`), and the ranges that never leave their network.\n\n");
+    page.push_str("| value | networks | counts as home |\n|---|---|---|\n");
+    for range in crate::enrich::Range::ALL {
+        let networks: Vec<_> = range.networks().iter().map(|network| format!("{network}")).collect();
+        let home = if range.stays() { "always" } else { "if configured" };
+        page.push_str(&format!("| `{}` | {} | {home} |\n", range.name(), networks.join(", ")));
+    }
     page.push_str(
         "\n## Flow records (`event.dataset: ringtap.flow`)\n\n\
          A report of a flow says what came since the report before: sums over any range of time are right.\n\n",

@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::backends;
 use crate::cli::CheckArgs;
 use crate::config::options::LogOptions;
+use crate::enrich::{self, EnrichSettings};
 use crate::run::{PROBE_TIMEOUT, configuration};
 use crate::settings::{self, FlowSettings, OutputSettings};
 use crate::{Failure, explain, logging, print};
@@ -16,6 +17,7 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
     logging::start(&LogOptions { log_dir: None, ..config.log.clone() }).map_err(Failure::Setup)?;
     let output = OutputSettings::new(&config, settings::live_pool()).map_err(Failure::Setup)?;
     FlowSettings::new(&config, true).map_err(Failure::Setup)?;
+    let enrich = EnrichSettings::new(&config).map_err(Failure::Setup)?;
     let mut failed = 0;
     let mut tell = |what: &str, result: Result<String>| {
         failed += usize::from(result.is_err());
@@ -39,6 +41,7 @@ pub(crate) fn check(args: CheckArgs, log: LogOptions) -> Result<(), Failure> {
         Ok(interfaces) => interfaces.into_iter().for_each(|(name, found)| tell(&format!("interface {name}"), found)),
         Err(error) => tell("interface", Err(error)),
     }
+    enrich::try_databases(enrich).into_iter().for_each(|(what, found)| tell(&what, found));
     for sink in &output.sinks {
         let result = shipper::probe(sink, PROBE_TIMEOUT);
         tell(&format!("sink {sink}"), result.map(|report| report.found).map_err(Into::into));

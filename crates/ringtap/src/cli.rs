@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 use crate::bench::BenchArgs;
 use crate::config::options::{
-    CaptureOptions, ConfigFile, FilterOptions, FlowOptions, LedgerOptions, LogOptions, OutputOptions,
+    CaptureOptions, ConfigFile, EnrichOptions, FilterOptions, FlowOptions, LedgerOptions, LogOptions, OutputOptions,
 };
 use crate::config::values::{Millis, Parsed, Plain, Ranged};
 use crate::doctor::DoctorArgs;
@@ -76,6 +76,8 @@ pub(crate) struct CommonArgs {
     pub output: OutputOptions,
     #[command(flatten, next_help_heading = "Flows")]
     pub flows: FlowOptions,
+    #[command(flatten, next_help_heading = "Enrichment")]
+    pub enrich: EnrichOptions,
     /// Any option of librdkafka; may be given several times
     #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub librdkafka: Vec<(String, String)>,
@@ -151,6 +153,7 @@ impl CommonArgs {
             filter: FilterOptions { origin, ..self.filter },
             output: self.output,
             flows: self.flows,
+            enrich: self.enrich,
             ledger: self.ledger,
             log,
             ..ConfigFile::default()

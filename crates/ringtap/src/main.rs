@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod config;
 mod doctor;
+mod enrich;
 mod generate;
 mod link_filter;
 mod list;

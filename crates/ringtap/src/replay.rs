@@ -12,6 +12,7 @@ use pipeline::worker::Everything;
 
 use crate::cli::ReplayArgs;
 use crate::config::options::{CaptureOptions, LogOptions};
+use crate::enrich::EnrichSettings;
 use crate::link_filter::LinkFilter;
 use crate::session::Session;
 use crate::settings::{FlowSettings, LedgerSettings, OutputSettings, REPLAY_POOL};
@@ -27,16 +28,17 @@ pub(crate) fn replay(args: ReplayArgs, log: LogOptions) -> Result<(), Failure> {
         logging::start(&config.log)?;
         let output = OutputSettings::new(&config, REPLAY_POOL)?;
         let matcher = LinkFilter::of(&config.filter)?;
-        Ok((LedgerSettings::new(&config), FlowSettings::new(&config, false)?, output, matcher))
+        let enrichment = EnrichSettings::new(&config)?.map(EnrichSettings::start).transpose()?;
+        Ok((LedgerSettings::new(&config), FlowSettings::new(&config, false)?, output, enrichment, matcher))
     };
-    let (ledger, flows, output, matcher) = setup().map_err(Failure::Setup)?;
+    let (ledger, flows, output, enrichment, matcher) = setup().map_err(Failure::Setup)?;
     let queue = FileQueue::open(&args.files, FileOptions { rate: args.rate.0 })
         .map_err(|error| Failure::Setup(error.into()))?;
     let progress = queue.progress();
     let damaged = Damaged::default();
     let queue = Files { queue, damaged: Arc::clone(&damaged) };
     let count = args.count.map(|count| count.get());
-    let mut session = Session::start(output, flows, 1, count, false).map_err(Failure::Setup)?;
+    let mut session = Session::start(output, enrichment, flows, 1, count, false).map_err(Failure::Setup)?;
     match matcher {
         Some(matcher) => session.spawn(queue, matcher, None),
         None => session.spawn(queue, Everything, None),

@@ -13,6 +13,7 @@ use crate::backends::{self, Opened, Take};
 use crate::cli::{LiveArgs, RunArgs};
 use crate::config::options::{ConfigFile, LogOptions};
 use crate::config::values::Ranged;
+use crate::enrich::EnrichSettings;
 use crate::session::{self, Session};
 use crate::settings::{self, FlowSettings, LedgerSettings, OutputSettings};
 use crate::{Failure, config, logging};
@@ -37,9 +38,12 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     let output = OutputSettings::new(&config, settings::live_pool()).map_err(Failure::Setup)?;
     let ledger = LedgerSettings::new(&config);
     let flows = FlowSettings::new(&config, true).map_err(Failure::Setup)?;
+    let enrich = EnrichSettings::new(&config).map_err(Failure::Setup)?;
     if output.require_sinks {
         require_sinks(&output.sinks).map_err(Failure::Setup)?;
     }
+    // Before the queues are open: what reading takes is no time in which frames come.
+    let enrichment = enrich.map(EnrichSettings::start).transpose().map_err(Failure::Setup)?;
     let opened = open(&config).map_err(Failure::Setup)?;
     if !output.require_sinks {
         try_sinks(output.sinks.clone()).map_err(Failure::Setup)?;
@@ -47,7 +51,7 @@ pub(crate) fn run(args: RunArgs, log: LogOptions) -> Result<(), Failure> {
     let cores = if config.capture.no_pinning.unwrap_or(false) { Vec::new() } else { session::cores() };
     let count = args.count.map(|count| count.get());
     let workers = opened.iter().map(|opened| opened.queues.len()).sum();
-    let mut session = Session::start(output, flows, workers, count, args.show).map_err(Failure::Setup)?;
+    let mut session = Session::start(output, enrichment, flows, workers, count, args.show).map_err(Failure::Setup)?;
     for Opened { queues, filter, .. } in opened {
         queues.give(&mut Start { session: &mut session, cores: &cores, filter }).map_err(Failure::Setup)?;
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use capture::{CaptureError, RxQueue};
+use pipeline::enrich::Enrichment;
 use pipeline::glimpse::Glimpse;
 use pipeline::ledger::{Ledger, SinkReport};
 use pipeline::os::Systems;
@@ -44,6 +45,8 @@ pub(crate) struct Session {
     /// For the live view.
     glimpse: Option<Glimpse>,
     output: OutputSettings,
+    /// What records say beside what packets do.
+    enrichment: Option<Arc<Enrichment>>,
     /// For each worker that is not started yet, its table of flows, if there are to be any.
     flows: Vec<Flows>,
     /// Packets' records are of one flow in so many.
@@ -99,6 +102,7 @@ impl Session {
     /// Starts the sinks for `workers` workers, and the live view if it is wanted.
     pub(crate) fn start(
         output: OutputSettings,
+        enrichment: Option<Arc<Enrichment>>,
         flows: Option<FlowSettings>,
         workers: usize,
         count: Option<u64>,
@@ -135,6 +139,7 @@ impl Session {
             lanes,
             glimpse,
             output,
+            enrichment,
             flows,
             sample,
             systems,
@@ -156,8 +161,11 @@ impl Session {
         let id = u16::try_from(number).context("more than 65,536 queues")?;
         let name = queue.interfaces().first().map_or_else(|| "file".to_owned(), |interface| interface.name.clone());
         let counters = self.ledger.add_queue(&name, id);
-        let encoder =
+        let mut encoder =
             Encoder::new(self.output.observer.clone(), id).sampled(self.sample).naming(Arc::clone(&self.systems));
+        if let Some(enrichment) = &self.enrichment {
+            encoder = encoder.with_enrich(enrichment.worker());
+        }
         let pool = Pool::new(self.buffers, self.output.batch_octets);
         let lanes = self.lanes.pop().unwrap_or_default();
         let mut output = Output::new(encoder, pool, lanes, counters, id, self.output.batch_age);

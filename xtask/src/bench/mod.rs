@@ -1,6 +1,7 @@
 //! Benchmarks: ratios against named contestants in the same run, medians, the target beside them.
 
 mod delivery;
+mod enrich;
 mod hot_path;
 mod idle;
 mod kafka;
@@ -13,6 +14,8 @@ pub(crate) mod receive;
 mod replay;
 mod traffic;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Subcommand;
 
@@ -23,6 +26,18 @@ pub(crate) enum Bench {
     /// With RapidJSON's Writer as a further contestant of the encoder: cargo run --release -p xtask --features rapidjson --
     /// bench hot-path (needs a C++ compiler and its headers; Debian: rapidjson-dev).
     HotPath,
+    /// What countries, autonomous systems, ranges, services and direction cost a lookup, a packet's record and a flow's
+    Enrich {
+        /// A database of countries [default: one that is made]
+        #[arg(long)]
+        country: Option<PathBuf>,
+        /// A database of autonomous systems [default: one that is made]
+        #[arg(long)]
+        asn: Option<PathBuf>,
+        /// Different addresses outside of the home network
+        #[arg(long, default_value_t = 65_536)]
+        addresses: usize,
+    },
     /// Capture files to JSON, against tcpdump's copying and tshark -T ek
     Replay {
         /// Packets in each file
@@ -77,6 +92,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::HotPath => hot_path::run(),
+        Bench::Enrich { country, asn, addresses } => enrich::run(country.as_deref(), asn.as_deref(), *addresses),
         Bench::Replay { packets } => replay::bench(*packets),
         Bench::Live { frames } => live::run(*frames),
         Bench::Mechanisms { frames } => mechanisms::run(*frames),

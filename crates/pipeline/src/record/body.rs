@@ -5,16 +5,22 @@ mod transport;
 
 use capture::{Direction, Frame, FrameFlags};
 
+use super::known;
 use super::names::{ip_option_name, transport_name};
 use super::out::Out;
 use super::tables::IP_FLAGS;
 use crate::dissect::{Extras, Layers, Network, Transport, extension_name};
+use crate::enrich::{Enrich, Found, Protocol, Text};
 
-pub(super) fn write(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
-    network(out, frame, layers);
-    endpoints(out, layers);
+pub(super) fn write(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers, enrich: Option<&mut Enrich>) {
+    let found = enrich.and_then(|enrich| known(enrich, layers));
+    network(out, frame, layers, found.as_ref());
+    endpoints(out, layers, found.as_ref());
     out.literal(b"\"ringtap\":{");
     frame_fields(out, frame, layers);
+    if let Some(found) = &found {
+        known::about(out, found);
+    }
     if layers.found.extras {
         link(out, layers);
     }
@@ -34,8 +40,31 @@ pub(super) fn write(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
     out.finish();
 }
 
+/// What is known of the ends of an IP packet whose addresses could be read.
 #[inline(always)]
-fn network(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
+fn known<'e>(enrich: &'e mut Enrich, layers: &Layers) -> Option<Found<'e>> {
+    let ports = Protocol::of(layers.protocol)
+        .filter(|_| has_ports(layers) && layers.found.transport_octets >= 4)
+        .map(|protocol| (protocol, layers.source_port, layers.destination_port));
+    let [source, destination] = [&layers.source, &layers.destination];
+    match layers.found.network {
+        Network::Ipv4 if layers.found.ip_octets >= 20 => {
+            let first = |&[a, b, c, d, ..]: &[u8; 16]| [a, b, c, d];
+            Some(enrich.packet_v4(first(source), first(destination), ports))
+        }
+        Network::Ipv6 if layers.found.ip_octets >= 40 => Some(enrich.packet_v6(source, destination, ports)),
+        _ => None,
+    }
+}
+
+/// Whether the transport has ports.
+#[inline(always)]
+fn has_ports(layers: &Layers) -> bool {
+    matches!(layers.found.transport, Transport::Tcp | Transport::Udp | Transport::Sctp)
+}
+
+#[inline(always)]
+fn network(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers, found: Option<&Found<'_>>) {
     out.literal(b"\"network\":{");
     match layers.found.network {
         Network::Ipv4 => out.literal(b"\"type\":\"ipv4\","),
@@ -48,6 +77,9 @@ fn network(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
     }
     out.literal(b"\"bytes\":");
     out.value(frame.wire_len);
+    if let Some(found) = found {
+        known::direction_behind_comma(out, found);
+    }
     if let (true, [outer, rest @ ..]) = (layers.found.extras, layers.extras.vlans.as_slice()) {
         vlan_ids(out, outer & 0xfff, rest.last().map(|inner| inner & 0xfff));
     }
@@ -86,11 +118,8 @@ pub(super) fn vlan_ids(out: &mut Out<'_>, outer: u16, inner: Option<u16>) {
 }
 
 #[inline(always)]
-fn endpoints(out: &mut Out<'_>, layers: &Layers) {
-    let ports = match layers.found.transport {
-        Transport::Tcp | Transport::Udp | Transport::Sctp => layers.found.transport_octets,
-        _ => 0,
-    };
+fn endpoints(out: &mut Out<'_>, layers: &Layers, found: Option<&Found<'_>>) {
+    let ports = if has_ports(layers) { layers.found.transport_octets } else { 0 };
     let (source_ip, destination_ip) = match layers.found.network {
         Network::Ipv4 => (layers.found.ip_octets >= 16, layers.found.ip_octets >= 20),
         Network::Ipv6 => (layers.found.ip_octets >= 24, layers.found.ip_octets >= 40),
@@ -108,18 +137,30 @@ fn endpoints(out: &mut Out<'_>, layers: &Layers) {
         mac,
         source_ip.then_some((&layers.source, layers.found.network)),
         (ports >= 2).then_some(layers.source_port),
+        found.map(|found| found.source),
     );
     out.literal(b"\"destination\":{");
     let mac = (layers.found.mac_octets >= 6).then_some(layers.mac_destination);
     let ip = destination_ip.then_some((&layers.destination, layers.found.network));
-    endpoint(out, b"\"destination\":{", mac, ip, (ports >= 4).then_some(layers.destination_port));
+    let port = (ports >= 4).then_some(layers.destination_port);
+    endpoint(out, b"\"destination\":{", mac, ip, port, found.map(|found| found.destination));
 }
 
 /// The fields of `source` or `destination`, whose `key` is written; takes it back if there are none.
 #[inline(always)]
-fn endpoint(out: &mut Out<'_>, key: &[u8], mac: Option<[u8; 6]>, ip: Option<(&[u8; 16], Network)>, port: Option<u16>) {
+fn endpoint(
+    out: &mut Out<'_>,
+    key: &[u8],
+    mac: Option<[u8; 6]>,
+    ip: Option<(&[u8; 16], Network)>,
+    port: Option<u16>,
+    place: Option<Text<'_>>,
+) {
     let start = out.len();
     address(out, mac, ip, port);
+    if let Some(place) = place {
+        known::place_behind_comma(out, place);
+    }
     if out.is_at(start) {
         out.rewind(start - key.len());
     } else {

@@ -1,18 +1,28 @@
 //! The record of a flow's report, from the event's times to the end. Source is the initiator, destination the responder.
 
 use super::head::Moment;
+use super::known;
 use super::out::Out;
 use super::tables::TCP_FLAGS;
 use super::{app, body};
 use crate::dissect::{Network, ether, protocol};
+use crate::enrich::{Enrich, Found, Text};
 use crate::flow::{
     Anomalies, Ends, Extra, Flow, Handshake, IcmpErrors, NO_VLAN, Report, Sent, Side, Tunnel, community_id,
 };
 use crate::os::{Guess, System, Systems};
 
-pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &Report<'_>, systems: &Systems) {
+pub(super) fn write(
+    out: &mut Out<'_>,
+    [start, end]: &mut [Moment; 2],
+    report: &Report<'_>,
+    systems: &Systems,
+    enrich: Option<&mut Enrich>,
+) {
     let Report { flow, extra, seen, reason } = *report;
     let initiator = flow.initiator();
+    let found = enrich.and_then(|enrich| enrich.flow(flow));
+    let found = found.as_ref();
     out.literal(b"\"start\":");
     start.write(out, flow.since());
     out.literal(b"\"end\":");
@@ -20,15 +30,18 @@ pub(super) fn write(out: &mut Out<'_>, [start, end]: &mut [Moment; 2], report: &
     out.literal(b"\"duration\":");
     out.long(flow.last().as_nanos() - flow.since().as_nanos());
     out.literal(b"},");
-    network(out, flow);
+    network(out, flow, found);
     out.literal(b"\"source\":{");
-    endpoint(out, flow, initiator);
+    endpoint(out, flow, initiator, found.map(|found| found.source));
     out.literal(b"\"destination\":{");
-    endpoint(out, flow, initiator.other());
+    endpoint(out, flow, initiator.other(), found.map(|found| found.destination));
     if let Some(seen) = seen {
         app::write(out, seen);
     }
     out.literal(b"\"ringtap\":{");
+    if let Some(found) = found {
+        known::about(out, found);
+    }
     link(out, flow);
     if let Some(tunnel) = extra.and_then(Extra::tunnel) {
         through(out, tunnel, extra.and_then(Extra::carrier));
@@ -108,7 +121,7 @@ fn through(out: &mut Out<'_>, tunnel: Tunnel, carrier: Option<u64>) {
     out.close(b'}');
 }
 
-fn network(out: &mut Out<'_>, flow: &Flow) {
+fn network(out: &mut Out<'_>, flow: &Flow, found: Option<&Found<'_>>) {
     let key = flow.key();
     out.literal(b"\"network\":{");
     match key.ends() {
@@ -125,6 +138,9 @@ fn network(out: &mut Out<'_>, flow: &Flow) {
     out.long_value(low.octets + high.octets);
     out.literal(b"\"packets\":");
     out.long_value(low.packets + high.packets);
+    if let Some(found) = found {
+        known::direction_behind_comma(out, found);
+    }
     if let Some(id) = community_id(key, flow.initiator()) {
         out.literal(b"\"community_id\":\"");
         out.literal(&id);
@@ -137,7 +153,7 @@ fn network(out: &mut Out<'_>, flow: &Flow) {
     out.close(b'}');
 }
 
-fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side) {
+fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side, place: Option<Text<'_>>) {
     let (key, Sent { packets, octets }) = (flow.key(), flow.delta(side));
     let end = key.end(side);
     let network = match key.ends() {
@@ -148,6 +164,9 @@ fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side) {
     let has_port = matches!(key.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP | protocol::UDP_LITE);
     let ip = network.map(|network| (&end.address, network));
     body::address(out, flow.mac(side), ip, has_port.then_some(end.port));
+    if let Some(place) = place {
+        known::place_behind_comma(out, place);
+    }
     out.literal(b"\"bytes\":");
     out.long_value(octets);
     out.literal(b"\"packets\":");

@@ -197,7 +197,7 @@ fn civil(days: u64) -> (u32, u32, u32) {
 }
 
 /// A JSON string of at most [`NAME_OCTETS`] octets between the quotes; a longer name is cut at a character.
-fn json_string(out: &mut Vec<u8>, name: &str) {
+pub(crate) fn json_string(out: &mut Vec<u8>, name: &str) {
     out.push(b'"');
     let start = out.len();
     for c in name.chars() {

@@ -6,6 +6,7 @@ mod app;
 mod body;
 mod flow;
 mod head;
+mod known;
 mod names;
 mod out;
 mod plain;
@@ -17,12 +18,15 @@ use capture::{Frame, Interface, Timestamp};
 
 use crate::batch::MAX_RECORD;
 use crate::dissect::{Headers, Layers};
+use crate::enrich::Enrich;
 use crate::flow::Report;
 use crate::os::Systems;
 use head::{Head, Moment, RecordKind};
 use out::Out;
 
+pub(crate) use head::json_string;
 pub use names::transport_name;
+pub(crate) use out::padded;
 
 /// Who observes: the same for all records of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,7 @@ pub struct Encoder {
     systems: Arc<Systems>,
     /// What records of packets say of the choice of their flows, if there was one.
     sampling: String,
+    enrich: Option<Enrich>,
 }
 
 impl Encoder {
@@ -63,6 +68,22 @@ impl Encoder {
             moments: Default::default(),
             systems: Arc::default(),
             sampling: String::new(),
+            enrich: None,
+        }
+    }
+
+    /// Records say what is known of addresses and ports, too.
+    #[must_use]
+    pub fn with_enrich(mut self, enrich: Enrich) -> Self {
+        self.enrich = Some(enrich);
+        self
+    }
+
+    /// Takes over newer databases, if there are any. Once a batch of frames.
+    #[inline]
+    pub fn refresh(&mut self) {
+        if let Some(enrich) = &mut self.enrich {
+            enrich.refresh();
         }
     }
 
@@ -109,7 +130,7 @@ impl Encoder {
         }
         self.heads[index].stamp(&mut out, self.next_sequence, frame.timestamp);
         self.next_sequence += 1;
-        OpenRecord { out, sampling: &self.sampling }
+        OpenRecord { out, sampling: &self.sampling, enrich: self.enrich.as_mut() }
     }
 
     /// A frame whose interface is not in the table: a bug of the backend, but its frames count all the same.
@@ -127,7 +148,7 @@ impl Encoder {
         let time = flow.last();
         self.flow_heads[flow.interface()].stamp(&mut out, self.next_sequence, time);
         self.next_sequence += 1;
-        flow::write(&mut out, &mut self.moments, report, &self.systems);
+        flow::write(&mut out, &mut self.moments, report, &self.systems, self.enrich.as_mut());
         (out.len(), time)
     }
 }
@@ -136,16 +157,17 @@ impl Encoder {
 pub struct OpenRecord<'r> {
     out: Out<'r>,
     sampling: &'r str,
+    enrich: Option<&'r mut Enrich>,
 }
 
 impl OpenRecord<'_> {
     /// Writes the rest, and gives the record's length in octets, which is below [`MAX_RECORD`].
     #[inline(always)]
     pub fn write(self, frame: &Frame<'_>, headers: &Headers<'_>) -> usize {
-        let Self { mut out, sampling } = self;
+        let Self { mut out, sampling, enrich } = self;
         match headers {
-            Headers::Plain(headers) => plain::write(&mut out, frame, headers),
-            Headers::Read(layers) => general(&mut out, frame, layers),
+            Headers::Plain(headers) => plain::write(&mut out, frame, headers, enrich),
+            Headers::Read(layers) => general(&mut out, frame, layers, enrich),
         }
         if !sampling.is_empty() {
             // Behind the last field of the last object, `ringtap`: both it and the record are closed anew.
@@ -158,6 +180,6 @@ impl OpenRecord<'_> {
 
 /// Not inlined, so that [`plain::write`] has the registers for itself.
 #[inline(never)]
-fn general(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers) {
-    body::write(out, frame, layers);
+fn general(out: &mut Out<'_>, frame: &Frame<'_>, layers: &Layers, enrich: Option<&mut Enrich>) {
+    body::write(out, frame, layers, enrich);
 }

@@ -21,7 +21,7 @@ macro_rules! literal {
 pub(super) use literal;
 
 /// A text with zeros behind.
-pub(super) const fn padded<const LEN: usize, const PADDED: usize>(text: &[u8; LEN]) -> [u8; PADDED] {
+pub(crate) const fn padded<const LEN: usize, const PADDED: usize>(text: &[u8; LEN]) -> [u8; PADDED] {
     let (mut padded, mut n) = ([0; PADDED], 0);
     while n < LEN {
         padded[n] = text[n];

@@ -6,9 +6,11 @@
 
 use capture::{Direction, Frame};
 
+use super::known;
 use super::out::{Out, literal, padded};
 use super::tables::TCP_FLAGS;
 use crate::dissect::{Plain, PlainNetwork, PlainTransport, be16, be32};
+use crate::enrich::{Enrich, Found, Protocol};
 
 /// Where the fields of the headers begin (RFC 791, 8200, 9293, 768).
 mod at {
@@ -45,42 +47,69 @@ fn octets<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
 }
 
 #[inline(always)]
-pub(super) fn write(out: &mut Out<'_>, frame: &Frame<'_>, headers: &Plain<'_>) {
+pub(super) fn write(out: &mut Out<'_>, frame: &Frame<'_>, headers: &Plain<'_>, enrich: Option<&mut Enrich>) {
     let ethernet = headers.ethernet;
     match (headers.network, headers.transport) {
-        (PlainNetwork::V4(packet), PlainTransport::Tcp(segment)) => record(out, frame, ethernet, packet, segment),
+        (PlainNetwork::V4(packet), PlainTransport::Tcp(segment)) => {
+            record(out, frame, ethernet, packet, segment, enrich);
+        }
         (PlainNetwork::V4(packet), PlainTransport::TcpTimestamp(segment)) => {
-            record(out, frame, ethernet, packet, segment);
+            record(out, frame, ethernet, packet, segment, enrich);
         }
-        (PlainNetwork::V4(packet), PlainTransport::Udp(datagram)) => record(out, frame, ethernet, packet, datagram),
-        (PlainNetwork::V6(packet), PlainTransport::Tcp(segment)) => record(out, frame, ethernet, packet, segment),
+        (PlainNetwork::V4(packet), PlainTransport::Udp(datagram)) => {
+            record(out, frame, ethernet, packet, datagram, enrich);
+        }
+        (PlainNetwork::V6(packet), PlainTransport::Tcp(segment)) => {
+            record(out, frame, ethernet, packet, segment, enrich);
+        }
         (PlainNetwork::V6(packet), PlainTransport::TcpTimestamp(segment)) => {
-            record(out, frame, ethernet, packet, segment);
+            record(out, frame, ethernet, packet, segment, enrich);
         }
-        (PlainNetwork::V6(packet), PlainTransport::Udp(datagram)) => record(out, frame, ethernet, packet, datagram),
+        (PlainNetwork::V6(packet), PlainTransport::Udp(datagram)) => {
+            record(out, frame, ethernet, packet, datagram, enrich);
+        }
     }
 }
 
 #[inline(always)]
-fn record<P: Packet, S: Segment>(out: &mut Out<'_>, frame: &Frame<'_>, ethernet: &[u8; 14], packet: &P, segment: &S) {
+fn record<P: Packet, S: Segment>(
+    out: &mut Out<'_>,
+    frame: &Frame<'_>,
+    ethernet: &[u8; 14],
+    packet: &P,
+    segment: &S,
+    enrich: Option<&mut Enrich>,
+) {
+    let (source_port, destination_port) = (segment.port(at::SOURCE_PORT), segment.port(at::DESTINATION_PORT));
+    let protocol = if S::UDP { Protocol::Udp } else { Protocol::Tcp };
+    let found = enrich.map(|enrich| packet.known(enrich, (protocol, source_port, destination_port)));
     if S::UDP {
         packet.with_udp(out);
     } else {
         packet.with_tcp(out);
     }
     out.length(frame.wire_len);
+    if let Some(found) = &found {
+        known::direction(out, found);
+    }
     literal!(out, br#"},"source":{"mac":""#);
     out.mac(octets(ethernet, at::MAC_SOURCE));
     literal!(out, br#"","ip":""#);
     packet.source(out);
     literal!(out, br#"","port":"#);
-    out.short(segment.port(at::SOURCE_PORT));
+    out.short(source_port);
+    if let Some(found) = &found {
+        known::place(out, found.source);
+    }
     literal!(out, br#"},"destination":{"mac":""#);
     out.mac(octets(ethernet, at::MAC_DESTINATION));
     literal!(out, br#"","ip":""#);
     packet.destination(out);
     literal!(out, br#"","port":"#);
-    out.short(segment.port(at::DESTINATION_PORT));
+    out.short(destination_port);
+    if let Some(found) = &found {
+        known::place(out, found.destination);
+    }
     literal!(out, br#"},"ringtap":{"frame":{"captured_len":"#);
     out.length(frame.data.len() as u32); // a frame is far below 4 GiB
     literal!(out, br#","wire_len":"#);
@@ -89,6 +118,9 @@ fn record<P: Packet, S: Segment>(out: &mut Out<'_>, frame: &Frame<'_>, ethernet:
         Direction::Rx => literal!(out, br#","direction":"rx"},"#),
         Direction::Tx => literal!(out, br#","direction":"tx"},"#),
         Direction::Unknown => literal!(out, b"},"),
+    }
+    if let Some(found) = &found {
+        known::about(out, found);
     }
     packet.fields(out);
     segment.fields(out);
@@ -100,6 +132,8 @@ trait Packet {
     fn with_udp(&self, out: &mut Out<'_>);
     fn source(&self, out: &mut Out<'_>);
     fn destination(&self, out: &mut Out<'_>);
+    /// What is known of its ends.
+    fn known<'e>(&self, enrich: &'e mut Enrich, ports: (Protocol, u16, u16)) -> Found<'e>;
     /// All but the bracket at the end.
     fn fields(&self, out: &mut Out<'_>);
 }
@@ -123,6 +157,11 @@ impl Packet for [u8; 20] {
     #[inline(always)]
     fn destination(&self, out: &mut Out<'_>) {
         out.ipv4(octets(self, at::V4_DESTINATION));
+    }
+
+    #[inline(always)]
+    fn known<'e>(&self, enrich: &'e mut Enrich, ports: (Protocol, u16, u16)) -> Found<'e> {
+        enrich.packet_v4(octets(self, at::V4_SOURCE), octets(self, at::V4_DESTINATION), Some(ports))
     }
 
     #[inline(always)]
@@ -170,6 +209,11 @@ impl Packet for [u8; 40] {
     #[inline(always)]
     fn destination(&self, out: &mut Out<'_>) {
         out.ipv6(&octets(self, at::V6_DESTINATION));
+    }
+
+    #[inline(always)]
+    fn known<'e>(&self, enrich: &'e mut Enrich, ports: (Protocol, u16, u16)) -> Found<'e> {
+        enrich.packet_v6(&octets(self, at::V6_SOURCE), &octets(self, at::V6_DESTINATION), Some(ports))
     }
 
     #[inline(always)]
@@ -279,17 +323,20 @@ mod tests {
     fn compare(n: usize, mut next: impl FnMut() -> OwnedFrame) -> usize {
         let mut layers = Layers::default();
         let mut applied = 0;
+        let mut known = crate::enrich::testing::everywhere();
         for _ in 0..n {
             let owned = next();
             let frame = owned.lend();
             if let Some(plain) = Plain::of(&frame) {
                 applied += 1;
                 layers.read(&frame);
-                assert_eq!(
-                    written(|out| write(out, &frame, &plain)),
-                    written(|out| body::write(out, &frame, &layers)),
-                    "{owned:02x?}"
-                );
+                for with in [false, true] {
+                    assert_eq!(
+                        written(|out| write(out, &frame, &plain, with.then_some(&mut known))),
+                        written(|out| body::write(out, &frame, &layers, with.then_some(&mut known))),
+                        "{owned:02x?}"
+                    );
+                }
             }
         }
         applied

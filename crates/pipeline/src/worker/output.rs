@@ -162,10 +162,11 @@ impl Output {
         &self.counters
     }
 
-    /// Learns the names of interfaces that are new.
+    /// Learns the names of interfaces that are new, and what is known newly of addresses.
     #[inline]
     pub(super) fn learn(&mut self, interfaces: &[Interface]) {
         self.encoder.set_interfaces(interfaces);
+        self.encoder.refresh();
     }
 
     /// One frame that the filter turned away.

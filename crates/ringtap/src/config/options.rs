@@ -7,6 +7,7 @@ use capture::CaptureDirection;
 use capture_afpacket::FanoutMode;
 use capture_afxdp::{Attach as XdpAttach, Mode as XdpMode};
 use clap::{Args, ValueEnum};
+use pipeline::enrich::Network;
 use serde::Deserialize;
 
 use super::values::{Millis, Octets, Parsed, Plain, Ranged, SensorName, list, one_of, sinks, texts};
@@ -302,6 +303,33 @@ options! {
 }
 
 options! {
+    /// What is known of addresses and ports.
+    EnrichOptions {
+        /// Leave out countries, autonomous systems, special ranges, direction and services
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        #[serde(rename = "off")]
+        no_enrich: Option<bool>,
+
+        /// Database of countries (MMDB of any maker), read again when it is replaced [default: country.mmdb in /var/lib/ringtap, or GeoLite2-Country.mmdb in /var/lib/GeoIP or /usr/share/GeoIP, if there]
+        #[arg(long, value_name = "FILE")]
+        geo_country: Option<PathBuf>,
+
+        /// Database of autonomous systems, as well [default: asn.mmdb, GeoLite2-ASN.mmdb, as well]
+        #[arg(long, value_name = "FILE")]
+        geo_asn: Option<PathBuf>,
+
+        /// Networks that are home: they tell inbound from outbound; may be given several times [default: the private ones: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7]
+        #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+        #[serde(deserialize_with = "list")]
+        home: Vec<Parsed<Network>>,
+
+        /// Names of services by port, over those of /etc/services
+        #[arg(skip)]
+        services: BTreeMap<String, String>,
+    }
+}
+
+options! {
     /// Kafka.
     KafkaOptions {
         /// Any option of librdkafka; may be given several times
@@ -370,6 +398,9 @@ options! {
         /// `[flows]`
         #[command(flatten)]
         flows: FlowOptions,
+        /// `[enrich]`
+        #[command(flatten)]
+        enrich: EnrichOptions,
         /// `[kafka]`
         #[command(flatten)]
         kafka: KafkaOptions,
@@ -392,4 +423,13 @@ macro_rules! layers {
     )*};
 }
 
-layers!(CaptureOptions, FilterOptions, OutputOptions, FlowOptions, KafkaOptions, LedgerOptions, LogOptions);
+layers!(
+    CaptureOptions,
+    FilterOptions,
+    OutputOptions,
+    FlowOptions,
+    EnrichOptions,
+    KafkaOptions,
+    LedgerOptions,
+    LogOptions
+);

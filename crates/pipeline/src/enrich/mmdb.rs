@@ -1,0 +1,300 @@
+//! Reading databases in MaxMind's format into sorted ranges, whatever shape their maker gave the records.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use maxminddb::{MaxMindDbError, Reader, WithinOptions};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Octets of a database at most.
+const LARGEST: u64 = 1 << 30;
+
+/// Characters of a name at most, as octets of its text: records are bounded.
+const NAME_OCTETS: usize = 64;
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no such database, or damaged.
+    #[error("{path} is damaged or no MMDB file ({reason}): download it again")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It holds something else.
+    #[error("{path} (of type {kind:?}) holds no {wanted}: name another file")]
+    Other {
+        /// Which file.
+        path: PathBuf,
+        /// The type that it says it has.
+        kind: String,
+        /// What it was to hold.
+        wanted: &'static str,
+    },
+}
+
+/// Which part of a database is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Country,
+    System,
+}
+
+/// What a database says of a range: of one part only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    /// Country: two letters. Of a system: nothing.
+    pub(super) code: String,
+    /// The country's or the organization's name; empty if there is none.
+    pub(super) name: String,
+    /// The system's number, else 0.
+    pub(super) number: u32,
+}
+
+/// One part of a database: from the first address on, until the next start, all have the entry; 0 is none.
+#[derive(Debug, Default)]
+pub(super) struct Database {
+    pub(super) v4: Vec<(u32, u32)>,
+    pub(super) v6: Vec<(u128, u32)>,
+    /// The first is empty.
+    pub(super) entries: Vec<Entry>,
+    /// When it was built, in seconds since 1970.
+    pub(super) built: u64,
+}
+
+impl Database {
+    pub(super) fn read(path: &Path, part: Part) -> Result<Self, DatabaseError> {
+        let read = |source| DatabaseError::Read { path: path.to_owned(), source };
+        let mut octets = Vec::new();
+        File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut octets)).map_err(read)?;
+        if octets.len() as u64 > LARGEST {
+            let reason = "longer than 1 GiB".to_owned();
+            return Err(DatabaseError::Damaged { path: path.to_owned(), reason });
+        }
+        Self::parse(octets, path, part)
+    }
+
+    /// `path` is for messages.
+    pub(super) fn parse(octets: Vec<u8>, path: &Path, part: Part) -> Result<Self, DatabaseError> {
+        let damaged = |reason: String| DatabaseError::Damaged { path: path.to_owned(), reason };
+        let reader = Reader::from_source(octets).map_err(|error| damaged(error.to_string()))?;
+        let database = flatten(&reader, part).map_err(|error| damaged(error.to_string()))?;
+        if database.entries.len() == 1 {
+            let wanted = match part {
+                Part::Country => "countries",
+                Part::System => "autonomous systems",
+            };
+            let kind = reader.metadata().database_type.clone();
+            return Err(DatabaseError::Other { path: path.to_owned(), kind, wanted });
+        }
+        Ok(database)
+    }
+}
+
+/// Walks the whole tree once.
+fn flatten(reader: &Reader<Vec<u8>>, part: Part) -> Result<Database, MaxMindDbError> {
+    let metadata = reader.metadata();
+    let mut database = Database { entries: vec![Entry::default()], built: metadata.build_epoch, ..Database::default() };
+    let mut by_offset: HashMap<usize, u32> = HashMap::new();
+    let mut by_entry: HashMap<Entry, u32> = HashMap::from([(Entry::default(), 0)]);
+    // A tree has one leaf more than nodes. What has many more goes in circles: it would take for ever.
+    let most = (metadata.node_count as usize).saturating_mul(8).saturating_add(8);
+    let all = WithinOptions::default().include_networks_without_data();
+    for (n, found) in reader.networks(all)?.enumerate() {
+        if n > most {
+            return Err(MaxMindDbError::invalid_database("its tree goes in circles"));
+        }
+        let found = found?;
+        let Some(offset) = found.offset() else { continue };
+        let entry = match by_offset.get(&offset) {
+            Some(&entry) => entry,
+            None => {
+                let entry = found.decode::<Value>()?.map(|value| value.entry(part)).unwrap_or_default();
+                let next = by_entry.len() as u32;
+                let number = *by_entry.entry(entry.clone()).or_insert(next);
+                if number == next {
+                    database.entries.push(entry);
+                }
+                by_offset.insert(offset, number);
+                number
+            }
+        };
+        if entry == 0 {
+            continue;
+        }
+        let network = found.network()?;
+        match network.ip() {
+            IpAddr::V4(first) => {
+                let first = u32::from(first);
+                let size = 1_u64 << (32 - u32::from(network.prefix()).min(32));
+                append(&mut database.v4, first, (u64::from(first) + size).try_into().ok(), entry);
+            }
+            IpAddr::V6(first) => {
+                let first = u128::from(first);
+                let behind =
+                    1_u128.checked_shl(128 - u32::from(network.prefix()).min(128)).and_then(|n| first.checked_add(n));
+                append(&mut database.v6, first, behind, entry);
+                // A range that holds all of IPv4 (::/96) is IPv4's, too.
+                if first == 0 && network.prefix() <= 96 {
+                    append(&mut database.v4, 0, None, entry);
+                }
+            }
+        }
+    }
+    database.v4.sort_by_key(|&(start, _)| start);
+    database.v6.sort_by_key(|&(start, _)| start);
+    Ok(database)
+}
+
+/// Networks come in order: one that begins where the one before ended takes the place of its end.
+fn append<A: Copy + PartialEq>(ranges: &mut Vec<(A, u32)>, first: A, behind: Option<A>, entry: u32) {
+    if ranges.last().is_some_and(|&(end, nothing)| end == first && nothing == 0) {
+        ranges.pop();
+    }
+    if ranges.last().is_none_or(|&(_, before)| before != entry) {
+        ranges.push((first, entry));
+    }
+    if let Some(behind) = behind {
+        ranges.push((behind, 0));
+    }
+}
+
+/// What stands in a record, as far as it matters.
+#[derive(Debug)]
+enum Value {
+    Text(String),
+    Number(u64),
+    Map(BTreeMap<String, Value>),
+    Other,
+}
+
+impl Value {
+    fn get(&self, key: &str) -> Option<&Self> {
+        match self {
+            Self::Map(map) => map.get(key),
+            _ => None,
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.trim()).filter(|text| !text.is_empty()),
+            _ => None,
+        }
+    }
+
+    fn entry(&self, part: Part) -> Entry {
+        match part {
+            Part::Country => self.country(),
+            Part::System => self.system(),
+        }
+        .unwrap_or_default()
+    }
+
+    /// `country.iso_code` (MaxMind, DB-IP), `country_code` (IPLocate, IPinfo Lite, ip-location-db), `country` (IPinfo).
+    fn country(&self) -> Option<Entry> {
+        let country = self.get("country");
+        let nested = country.and_then(|country| country.get("iso_code"));
+        let code = nested.or_else(|| self.get("country_code")).or(country).and_then(Self::text)?.to_ascii_uppercase();
+        // Two letters; ZZ stands for unknown.
+        if code.len() != 2 || !code.bytes().all(|c| c.is_ascii_alphabetic()) || code == "ZZ" {
+            return None;
+        }
+        let names = country.and_then(|country| country.get("names")).and_then(|names| names.get("en"));
+        let name = names.or_else(|| self.get("country_name")).or(country).and_then(Self::text).unwrap_or_default();
+        let name = if name.eq_ignore_ascii_case(&code) { "" } else { name };
+        Some(Entry { code, name: cut(name), number: 0 })
+    }
+
+    /// `autonomous_system_number` (MaxMind, DB-IP, ip-location-db), `asn` (IPinfo: `AS123`, IPLocate), and the name beside it.
+    fn system(&self) -> Option<Entry> {
+        let number = match self.get("autonomous_system_number").or_else(|| self.get("asn"))? {
+            Self::Number(number) => u32::try_from(*number).ok()?,
+            Self::Text(text) => text.trim_start_matches(['A', 'S', 'a', 's']).parse().ok()?,
+            _ => return None,
+        };
+        let names = ["autonomous_system_organization", "as_name", "org", "name"];
+        let name = names.iter().find_map(|key| self.get(key).and_then(Self::text)).unwrap_or_default();
+        (number != 0).then(|| Entry { code: String::new(), name: cut(name), number })
+    }
+}
+
+/// A name as far as it gets into records, on one line.
+fn cut(name: &str) -> String {
+    let mut end = name.len().min(NAME_OCTETS);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name[..end].replace(char::is_control, " ").trim().to_owned()
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some((key, value)) = entries.next_entry::<String, Value>()? {
+            map.insert(key, value);
+        }
+        Ok(Value::Map(map))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(u64::try_from(number).map_or(Value::Other, Value::Number))
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+}
