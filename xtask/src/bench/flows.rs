@@ -24,16 +24,16 @@ pub(crate) enum Part {
     Flood,
 }
 
-pub(super) fn run(parts: &[Part], packets: u32) -> Result<()> {
+pub(super) fn run(parts: &[Part], packets: u32, rounds: u32) -> Result<()> {
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     if wanted(Part::Table) {
-        table::run();
+        table::run(rounds);
     }
     if wanted(Part::Programs) {
-        programs::run_all(&ringtap()?, packets)?;
+        programs::run_all(&ringtap()?, packets, rounds)?;
     }
     if wanted(Part::Live) {
-        live::run(&ringtap()?)?;
+        live::run(&ringtap()?, rounds)?;
     }
     if wanted(Part::Flood) {
         flood::run(&ringtap()?)?;

@@ -37,6 +37,9 @@ pub(crate) enum Bench {
         /// Packets in each file, of 1,000 to 1,000,000 flows
         #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1_000_000..))]
         packets: u32,
+        /// Of each contestant
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
     },
     /// Live capture on a veth pair, against tcpdump and a bare ring; latency; two queues
     Live {
@@ -87,7 +90,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::HotPath => hot_path::run(),
         Bench::Replay { packets } => replay::bench(*packets),
-        Bench::Flows { parts, packets } => flows::run(parts, *packets),
+        Bench::Flows { parts, packets, rounds } => flows::run(parts, *packets, *rounds),
         Bench::Live { frames } => live::run(*frames),
         Bench::Mechanisms { frames } => mechanisms::run(*frames),
         Bench::Kafka { rate, seconds, codec, stall, pool_memory } => {

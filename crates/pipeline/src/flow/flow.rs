@@ -87,9 +87,14 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A flow with no packet yet, of which this will be the first. `tick` is the table's time.
+    /// The same, for a table of another kind: without what lies outside of it. `tick` is that table's time.
     #[must_use]
-    pub fn begin(packet: &Packet, tick: u32, extra: Place) -> Self {
+    pub fn alone(packet: &Packet, tick: u32) -> Self {
+        Self::begin(packet, tick, Place::default())
+    }
+
+    /// A flow with no packet yet, of which this will be the first.
+    pub(super) fn begin(packet: &Packet, tick: u32, extra: Place) -> Self {
         let time = packet.time.as_nanos();
         // An answer whose question was not seen comes from the responder.
         let answers = packet.segment.is_some_and(|segment| segment.has(Segment::SYN | Segment::ACK))

@@ -10,8 +10,6 @@ use super::traffic;
 use crate::bench::program::{Run, on_core, run};
 use crate::bench::{median, verdict};
 
-const ROUNDS: usize = 5;
-
 /// A program that makes flows of packets.
 struct Contestant {
     name: &'static str,
@@ -71,7 +69,7 @@ fn pmacctd(place: &Place<'_>) -> Result<Command> {
     Ok(command)
 }
 
-pub(super) fn run_all(ringtap: &Path, packets: u32) -> Result<()> {
+pub(super) fn run_all(ringtap: &Path, packets: u32, rounds: u32) -> Result<()> {
     let nobody_reads = UdpSocket::bind("127.0.0.1:0")?;
     let collector = nobody_reads.local_addr()?.to_string();
     let there: Vec<&Contestant> = CONTESTANTS.iter().filter(|contestant| is_there(contestant)).collect();
@@ -81,12 +79,12 @@ pub(super) fn run_all(ringtap: &Path, packets: u32) -> Result<()> {
         let octets = traffic::write(&file, packets, flows)?;
         let place = Place { file: &file, folder: folder.path(), flows, collector: collector.clone() };
         println!(
-            "{packets} packets of {flows} conversations, {} octets each on the wire, medians of {ROUNDS}",
+            "{packets} packets of {flows} conversations, {} octets each on the wire, medians of {rounds}",
             octets / u64::from(packets)
         );
         let (mut to_null, mut to_file) = (Figures::default(), Figures::default());
         let mut theirs: Vec<Figures> = there.iter().map(|_| Figures::default()).collect();
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             to_null.add(&ours(ringtap, &file, "null:", packets)?);
             for (contestant, figures) in there.iter().zip(&mut theirs) {
                 figures.add(&run(&mut (contestant.command)(&place)?)?);

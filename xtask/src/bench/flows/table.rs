@@ -1,7 +1,7 @@
 //! The table alone: packets already read, in memory; each counted, and flows that are over reported and forgotten.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use capture::{Direction, Frame, FrameFlags, InterfaceIndex, LinkType, Timestamp};
 use foldhash::fast::RandomState;
@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use pipeline::dissect::Layers;
 use pipeline::flow::{Flow, Handshake, Key, OCTETS_PER_FLOW, Packet, Side, Table, Timeouts};
+use testkit::net::cpu_time;
 use testkit::random::Random;
 
 use super::traffic;
@@ -18,29 +19,28 @@ use crate::bench::{median, verdict};
 const AHEAD: usize = 32;
 /// Packets of a run, in blocks that are made between the measurements: all of them would not fit into memory.
 const PACKETS: usize = 8 << 20;
-const BLOCK: usize = 1 << 18;
+const BLOCK: usize = 1 << 12;
 /// A hundred thousand packets a second.
 const NANOS: u64 = 10_000;
 /// Packets of a conversation, on average: then another one begins in its place.
 const OF: u32 = 20;
-const ROUNDS: usize = 5;
 
-pub(super) fn run() {
+pub(super) fn run(rounds: u32) {
     println!(
-        "the table alone, ns a packet: {} M packets, 100,000 a second, conversations of {OF} packets in random order, medians of {ROUNDS}",
+        "the table alone, ns a packet: {} M packets, 100,000 a second, conversations of {OF} packets in random order, medians of {rounds}",
         PACKETS >> 20
     );
     for flows in [1_000, 100_000, 1_000_000] {
         let (mut ours, mut peers) = (vec![], [(); SWEEPS.len()].map(|()| vec![]));
         let (mut live, mut reported) = (0, vec![]);
-        for round in 0..ROUNDS {
+        for round in 0..rounds {
             let mut table = Ours::new(flows);
-            ours.push(measure(flows, round as u64, |packets| table.count(packets)));
+            ours.push(measure(flows, round.into(), |packets| table.count(packets)));
             live = table.table.live();
             reported.push(table.reported);
             for (times, sweep) in peers.iter_mut().zip(SWEEPS) {
                 let mut peer = Peer::new(sweep);
-                times.push(measure(flows, round as u64, |packets| peer.count(packets)));
+                times.push(measure(flows, round.into(), |packets| peer.count(packets)));
                 reported.push(peer.reported);
             }
         }
@@ -68,9 +68,9 @@ fn measure(flows: u32, seed: u64, mut count: impl FnMut(&[Packet])) -> f64 {
     let (mut block, mut took) = (Vec::with_capacity(BLOCK), Duration::ZERO);
     for _ in 0..PACKETS / BLOCK {
         stream.fill(&mut block);
-        let start = Instant::now();
+        let start = cpu_time();
         count(&block);
-        took += start.elapsed();
+        took += cpu_time() - start;
     }
     took.as_nanos() as f64 / PACKETS as f64
 }
@@ -143,7 +143,7 @@ impl Ours {
                 table.approach(*hash);
             }
             for (packet, hash) in packets.iter().zip(hashes) {
-                table.update(packet, hash, |flow, _| *reported += sum(black_box(flow)));
+                table.update(packet, hash, |report| *reported += sum(black_box(report.flow)));
             }
         }
     }
@@ -188,12 +188,12 @@ impl Peer {
                     let flow = found.get_mut();
                     if flow.begins_anew(packet) || now >= flow.last().as_nanos() + idle(flow, &self.timeouts) {
                         self.reported += sum(black_box(flow));
-                        *flow = Flow::begin(packet, tick);
+                        *flow = Flow::alone(packet, tick);
                     }
                     flow.add(packet, tick);
                 }
                 Entry::Vacant(place) => {
-                    place.insert(Flow::begin(packet, tick)).add(packet, tick);
+                    place.insert(Flow::alone(packet, tick)).add(packet, tick);
                 }
             }
         }
