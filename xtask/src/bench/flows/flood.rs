@@ -35,7 +35,12 @@ pub(super) fn run(program: &Path) -> Result<()> {
     );
     let more = (run.usage.memory.saturating_sub(idle.usage.memory)) as f64 / f64::from(1 << 20);
     verdict("flood: memory more than without, MiB", more, false, TABLE as f64 + 1.0);
-    verdict("flood: packets in no report and not reported dropped", sent.abs_diff(reported + dropped) as f64, false, 0.0);
+    verdict(
+        "flood: packets in no report and not reported dropped",
+        sent.abs_diff(reported + dropped) as f64,
+        false,
+        0.0,
+    );
     verdict("flood: lost in a million", dropped as f64 * 1e6 / sent as f64, false, 1.0);
     Ok(())
 }
