@@ -41,7 +41,6 @@ pub(super) fn run(program: &Path) -> Result<()> {
         false,
         0.0,
     );
-    verdict("flood: lost in a million", dropped as f64 * 1e6 / sent as f64, false, 1.0);
     Ok(())
 }
 
