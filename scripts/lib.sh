@@ -115,3 +115,16 @@ fetch_npm() {
   rm -rf "$folder"
   [ -f "$1" ] || { echo "$2 cannot be had: records go without what it has"; return 1; }
 }
+
+# Sets RINGTAP_COMMUNITYID to the reference implementation of Community ID: a Python package, which is loaded as it is.
+need_communityid() {
+  local folder=${CARGO_TARGET_DIR:-target}/communityid
+  RINGTAP_COMMUNITYID=$(realpath -m "$folder")/communityid-1.5.0-py3-none-any.whl
+  export RINGTAP_COMMUNITYID
+  [ ! -f "$RINGTAP_COMMUNITYID" ] || return 0
+  need pip3 python3-pip
+  say "fetching communityid"
+  pip3 download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --dest "$folder" --requirement /dev/stdin <<PINNED
+communityid==1.5.0 --hash=sha256:aa74ddd554f8f012d2dd3bc0008eadd5e1c4bc0c6c7728f2080c637016eade6d
+PINNED
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use capture::{Count, Readiness, RxBatch, RxQueue};
 use capture_afxdp::Attach;
 use common::{VethLab, compile, finish, open_on, single};
-use testkit::generate::Generator;
+use testkit::generate::{Generator, Kind};
 use testkit::net::VethOptions;
 use testkit::send::{FrameShape, number_of, numbered};
 
@@ -145,7 +145,7 @@ fn memory_may_be_of_huge_pages() {
 fn frames_of_the_drivers_own_are_received() {
     let lab = VethLab::new(&VethOptions::default());
     let queue = single(open_on(&lab, Attach::Native, |_| {}));
-    lab.a.enter(|| Generator::open("a0", &[60, 1514, 300]).send(3000, Some(20_000)));
+    lab.a.enter(|| Generator::open("a0", &[60, 1514, 300], Kind::default()).send(3000, Some(20_000)));
     thread::sleep(Duration::from_millis(100));
     let harvest = lab.b.enter(|| finish(queue));
     harvest.assert_closed();

@@ -34,22 +34,37 @@ pub struct Generator {
     template: Vec<u8>,
 }
 
+/// What the frames are, beside their lengths.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kind {
+    /// So many different addresses and ports, in turn; `None` if those of no two frames shall be the same.
+    pub flows: Option<u32>,
+    /// TCP's SYN instead of UDP; without the mark and the number.
+    pub syn: bool,
+}
+
 impl Generator {
     /// On the interface of the calling thread's namespace, lengths in turn.
     ///
     /// # Panics
     /// If the interface does not exist, if a length is too short for a number, or without the privileges that bpf(2) asks for.
     #[must_use]
-    pub fn open(interface: &str, lengths: &[usize]) -> Self {
-        Self::try_open(interface, lengths).unwrap_or_else(|e| {
+    pub fn open(interface: &str, lengths: &[usize], kind: Kind) -> Self {
+        Self::try_open(interface, lengths, kind).unwrap_or_else(|e| {
             panic!("cannot make frames on {interface}: {e}. This needs root and Linux 5.18 with CONFIG_BPF_SYSCALL.")
         })
     }
 
-    fn try_open(interface: &str, lengths: &[usize]) -> io::Result<Self> {
+    fn try_open(interface: &str, lengths: &[usize], kind: Kind) -> io::Result<Self> {
         let longest = lengths.iter().copied().max().unwrap_or_default();
         // Not for the other end: its network layer is not to be measured too.
-        let template = numbered(&FrameShape { length: longest, to: [2, 0, 0, 0, 0, 77], ..FrameShape::default() }, 0);
+        let mut template =
+            numbered(&FrameShape { length: longest, to: [2, 0, 0, 0, 0, 77], ..FrameShape::default() }, 0);
+        if kind.syn {
+            template[23] = 6;
+            // IPv4's checksum is as if the packet were UDP: nobody routes it.
+            template[46..54].copy_from_slice(&[0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+        }
         let number = |value: usize| i32::try_from(value).map_err(io::Error::other);
         let mut runs: Vec<(i32, i32)> = vec![];
         for &length in lengths {
@@ -62,7 +77,7 @@ impl Generator {
         let places =
             Places { counter_fd: counter.as_raw_fd(), interface: index.cast_signed(), longest: number(longest)? };
         // The program keeps the counter alive.
-        let program = bpf::load(&program::assemble(&places, &runs))?;
+        let program = bpf::load(&program::assemble(&places, &runs, kind))?;
         Ok(Self { _link: bpf::attach(&program, index)?, program, template })
     }
 
@@ -121,7 +136,7 @@ mod tests {
         let octets = || there.run("cat", &["/proc/net/dev"]).stdout;
         let before = there.received("b0");
         here.enter(|| {
-            let generator = Generator::open("a0", &[60, 60, 1514, 590]);
+            let generator = Generator::open("a0", &[60, 60, 1514, 590], Kind::default());
             generator.send(100_000, None);
             generator.send(100, Some(10_000));
         });

@@ -13,6 +13,7 @@ pub mod net;
 pub mod queues;
 pub mod random;
 pub mod reference;
+pub mod relay;
 pub mod send;
 mod sys;
 mod tmpfs;

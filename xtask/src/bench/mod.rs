@@ -2,6 +2,7 @@
 
 mod delivery;
 mod enrich;
+mod flows;
 mod hot_path;
 mod idle;
 mod kafka;
@@ -43,6 +44,17 @@ pub(crate) enum Bench {
         /// Packets in each file
         #[arg(long, default_value_t = 5_000_000)]
         packets: u64,
+    },
+    /// Frames to flows: capture files against softflowd, nfpcapd and pmacctd, the table against hashbrown, live, in a flood
+    Flows {
+        /// Parts of it [default: all]
+        parts: Vec<flows::Part>,
+        /// Packets in each file, of 1,000 to 1,000,000 flows
+        #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1_000_000..))]
+        packets: u32,
+        /// Of each contestant
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
     },
     /// Live capture on a veth pair, against tcpdump and a bare ring; latency; two queues
     Live {
@@ -94,6 +106,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::HotPath => hot_path::run(),
         Bench::Enrich { country, asn, addresses } => enrich::run(country.as_deref(), asn.as_deref(), *addresses),
         Bench::Replay { packets } => replay::bench(*packets),
+        Bench::Flows { parts, packets, rounds } => flows::run(parts, *packets, *rounds),
         Bench::Live { frames } => live::run(*frames),
         Bench::Mechanisms { frames } => mechanisms::run(*frames),
         Bench::Kafka { rate, seconds, codec, stall, pool_memory } => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use testkit::generate::Generator;
+use testkit::generate::{Generator, Kind};
 use testkit::net::{NetNs, Veth, VethOptions, cpu_time};
 use testkit::send::{FrameShape, Sender, numbered};
 
@@ -47,11 +47,15 @@ impl Sent {
 impl Wire {
     /// `lengths` are the lengths of frames, in turn.
     pub(super) fn new(lengths: &[usize]) -> Self {
+        Self::with(lengths, Kind::default())
+    }
+
+    pub(super) fn with(lengths: &[usize], kind: Kind) -> Self {
         let (sender, receiver) = (NetNs::new(), NetNs::new());
         Veth::pair(&sender, "a0", &receiver, "b0", &VethOptions::default());
         // Gives that end NAPI, which the generator needs. Nothing is merged: nobody there receives these flows.
         receiver.run("ethtool", &["-K", "b0", "gro", "on"]);
-        let generator = sender.enter(|| Generator::open("a0", lengths));
+        let generator = sender.enter(|| Generator::open("a0", lengths, kind));
         Self { sender, receiver, generator }
     }
 

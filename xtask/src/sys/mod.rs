@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Child;
+use std::time::Duration;
 
 thread_local! {
     // Constant and without a destructor: to use it allocates nothing, and it is there as long as the thread.
@@ -76,6 +77,8 @@ fn poll(socket: &OwnedFd, timeout: libc::c_int) {
 pub(crate) struct Usage {
     /// Greatest resident size, octets.
     pub(crate) memory: u64,
+    /// CPU time, with that of its own children for which it waited.
+    pub(crate) cpu: Duration,
     /// Exit code; `None` if a signal ended it.
     pub(crate) code: Option<i32>,
 }
@@ -92,7 +95,10 @@ pub(crate) fn wait(child: Child) -> io::Result<Usage> {
     }
     // SAFETY: all zeros is a valid `rusage`, and the kernel filled it.
     let usage = unsafe { usage.assume_init() };
+    let time =
+        |time: libc::timeval| Duration::new(time.tv_sec.unsigned_abs(), time.tv_usec.unsigned_abs() as u32 * 1000);
     Ok(Usage {
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
         memory: usage.ru_maxrss.unsigned_abs() * 1024,
         code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
     })

@@ -93,15 +93,38 @@ mod tests {
         String::from_utf8(community_id(&key, side).unwrap().to_vec()).unwrap()
     }
 
-    /// Of the specification's baseline.
+    /// Of the specification's own captures and baseline: protocol, source, destination, ports, type and code.
     #[test]
     fn they_are_those_that_were_published() {
-        let tcp = "1:LQU9qZlK+B5F3KDmev6m5PMibrg=";
-        assert_eq!(id(6, "128.232.110.120", "66.35.250.204", (34855, 80), [0; 2]), tcp);
-        assert_eq!(id(6, "66.35.250.204", "128.232.110.120", (80, 34855), [0; 2]), tcp);
-        assert_eq!(id(17, "192.168.1.52", "8.8.8.8", (54585, 53), [0; 2]), "1:d/FP5EW3wiY1vCndhwleRRKHowQ=");
-        assert_eq!(id(1, "192.168.0.89", "192.168.0.1", (77, 77), [8, 0]), "1:X0snYXpgwiv9TZtqg64sgzUn6Dk=");
-        assert_eq!(id(1, "192.168.0.89", "192.168.0.1", (0, 0), [20, 0]), "1:3o2RFccXzUgjl7zDpqmY7yJi8rI=");
-        assert_eq!(id(46, "10.1.24.4", "10.1.12.1", (0, 0), [0; 2]), "1:/nQI4Rh/TtY3mf0R2gJFBkVlgS4=");
+        const NONE: (u16, u16) = (0, 0);
+        let (here, there) = ("fe80::200:86ff:fe05:80da", "fe80::260:97ff:fe07:69ea");
+        let (host, other) = ("3ffe:507:0:1:200:86ff:fe05:80da", "3ffe:501:0:1001::2");
+        let (mail, server) = ("2001:470:e5bf:dead:4957:2174:e82c:4887", "2607:f8b0:400c:c03::1a");
+        for (protocol, source, destination, ports, message, expected) in [
+            (6, "128.232.110.120", "66.35.250.204", (34855, 80), [0; 2], "1:LQU9qZlK+B5F3KDmev6m5PMibrg="),
+            (6, "66.35.250.204", "128.232.110.120", (80, 34855), [0; 2], "1:LQU9qZlK+B5F3KDmev6m5PMibrg="),
+            (6, mail, server, (63943, 25), [0; 2], "1:/qFaeAR+gFe1KYjMzVDsMv+wgU4="),
+            (17, "192.168.1.52", "8.8.8.8", (54585, 53), [0; 2], "1:d/FP5EW3wiY1vCndhwleRRKHowQ="),
+            (132, "192.168.170.8", "192.168.170.56", (7, 7), [0; 2], "1:MP2EtRCAUIZvTw6MxJHLV7N7JDs="),
+            (1, "192.168.0.89", "192.168.0.1", (77, 77), [8, 0], "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="),
+            (1, "192.168.0.89", "192.168.0.1", NONE, [20, 0], "1:3o2RFccXzUgjl7zDpqmY7yJi8rI="),
+            (1, "10.0.0.1", "10.0.0.2", NONE, [11, 0], "1:YHxtAirCG//0OzkcVAukqKQN9xM="),
+            (58, here, there, NONE, [135, 0], "1:dGHyGvjMfljg6Bppwm3bg0LO8TY="),
+            (58, there, here, NONE, [135, 0], "1:zavyT/cezQr1fmImYCwYnMXbgck="),
+            (58, "3ffe:501:1800:2345::2", host, NONE, [3, 0], "1:2ObVBgIn28oZvibYZhZMBgh7WdQ="),
+            (58, "3ffe:501:410:0:2c0:dfff:fe47:33e", host, NONE, [1, 4], "1:hLZd0XGWojozrvxqE0dWB1iM6R0="),
+            (58, host, other, (9, 9), [128, 0], "1:+TW+HtLHvV1xnGhV1lv7XoJrqQg="),
+            (58, here, "ff02::2", NONE, [133, 0], "1:hO+sN4H+MG5MY/8hIrXPqc4ZQz0="),
+            // An advertisement answers: the one who would have asked comes first.
+            (58, "ff02::1", there, NONE, [133, 0], "1:pkvHqCL88/tg1k4cPigmZXUtL00="),
+            (46, "10.1.24.4", "10.1.12.1", NONE, [0; 2], "1:/nQI4Rh/TtY3mf0R2gJFBkVlgS4="),
+            (46, "10.1.12.1", "10.1.12.2", NONE, [0; 2], "1:KHlLkgoJW7ifUTyTSgyVfkFHzKw="),
+        ] {
+            assert_eq!(
+                id(protocol, source, destination, ports, message),
+                expected,
+                "{protocol} {source} {destination}"
+            );
+        }
     }
 }

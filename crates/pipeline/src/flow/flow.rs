@@ -87,6 +87,12 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// The same, for a table of another kind: without what lies outside of it. `tick` is that table's time.
+    #[must_use]
+    pub fn alone(packet: &Packet, tick: u32) -> Self {
+        Self::begin(packet, tick, Place::default())
+    }
+
     /// A flow with no packet yet, of which this will be the first.
     pub(super) fn begin(packet: &Packet, tick: u32, extra: Place) -> Self {
         let time = packet.time.as_nanos();
@@ -123,7 +129,7 @@ impl Flow {
 
     /// Counts a packet. Says whether something reported changed its kind, so that it may end earlier.
     #[inline]
-    pub(super) fn add(&mut self, packet: &Packet, tick: u32) -> bool {
+    pub fn add(&mut self, packet: &Packet, tick: u32) -> bool {
         let time = packet.time.as_nanos();
         if !self.has_news() {
             (self.since, self.since_tick) = (time, tick);
@@ -182,23 +188,26 @@ impl Flow {
 
     /// Whether the packet begins another conversation between the same ends.
     #[inline]
-    pub(super) fn begins_anew(&self, packet: &Packet) -> bool {
+    #[must_use]
+    pub fn begins_anew(&self, packet: &Packet) -> bool {
         packet.segment.is_some_and(|segment| self.tcp.begins_anew(packet.side, segment))
     }
 
     /// Whether anything came since the last report.
     #[inline]
-    pub(super) fn has_news(&self) -> bool {
+    #[must_use]
+    pub fn has_news(&self) -> bool {
         self.ends[0].packets | self.ends[1].packets != 0
     }
 
     /// Whether TCP is over.
-    pub(super) fn is_closed(&self) -> bool {
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
         self.tcp.closed()
     }
 
     /// All that was said in a report is no news any more.
-    pub(super) fn reported(&mut self) {
+    pub fn reported(&mut self) {
         for (end, packets_before) in self.ends.iter_mut().zip(&mut self.packets_before) {
             packets_before.add(end.packets);
             end.octets_before += u64::from(end.octets);

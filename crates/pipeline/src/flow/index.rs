@@ -3,6 +3,8 @@
 //! Knows no keys: the caller compares. Places that were emptied are filled from behind, so that there are no tombstones and a table that has
 //! seen a hundred million flows is as fast as a new one.
 
+use crate::sys::vec;
+
 /// Nothing lies here. All zeros, which a new table gets from the kernel without touching them.
 const EMPTY: Place = Place(0);
 
@@ -46,7 +48,9 @@ impl Index {
 
     pub(super) fn new(flows: usize) -> Self {
         let places = Self::places_for(flows);
-        Self { places: vec![EMPTY.0; places], mask: places - 1 }
+        let this = Self { places: vec![EMPTY.0; places], mask: places - 1 };
+        vec::in_large_pages(&this.places);
+        this
     }
 
     #[inline]

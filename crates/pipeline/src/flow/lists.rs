@@ -1,5 +1,7 @@
 //! Rows of flows: doubly linked lists in one array, so that a flow can leave from the middle.
 
+use crate::sys::{prefetch, vec};
+
 /// Some lists, in each of which a flow is at most once, and in one of them at a time.
 #[derive(Debug)]
 pub(super) struct Lists {
@@ -12,9 +14,12 @@ const BEFORE: usize = 0;
 const AFTER: usize = 1;
 
 impl Lists {
-    pub(super) fn new(lists: usize) -> Self {
+    /// `most`: how many flows there may be.
+    pub(super) fn new(lists: usize, most: usize) -> Self {
         let heads = lists as u32;
-        Self { links: (0..heads).map(|head| [head, head]).collect(), heads }
+        let mut links = vec::with_room(lists + most);
+        links.extend((0..heads).map(|head| [head, head]));
+        Self { links, heads }
     }
 
     /// Octets that a flow takes.
@@ -38,6 +43,21 @@ impl Lists {
         let last = self.links[list][BEFORE];
         self.link(last, node);
         self.link(node, head);
+    }
+
+    /// Puts a flow, which is in no list, before all that a list has.
+    #[inline]
+    pub(super) fn prepend(&mut self, list: usize, flow: u32) {
+        let (head, node) = (list as u32, flow + self.heads);
+        let first = self.links[list][AFTER];
+        self.link(head, node);
+        self.link(node, first);
+    }
+
+    /// A flow will be taken out soon.
+    #[inline]
+    pub(super) fn approach(&self, flow: u32) {
+        prefetch::all(&self.links[(flow + self.heads) as usize]);
     }
 
     /// Takes a flow out of the list that it is in, if any.
@@ -84,7 +104,7 @@ mod tests {
 
     #[test]
     fn flows_come_in_order_and_leave_from_anywhere() {
-        let mut lists = Lists::new(3);
+        let mut lists = Lists::new(3, 6);
         (0..6).for_each(|_| lists.grow());
         for flow in [3, 1, 4, 0] {
             lists.append(1, flow);
@@ -98,6 +118,7 @@ mod tests {
         assert_eq!((lists.first(1), lists.first(2)), (None, None));
         assert_eq!(all(&mut lists, 0), [3, 4, 0, 5]);
         lists.append(0, 2);
-        assert_eq!(all(&mut lists, 0), [2]);
+        lists.prepend(0, 4);
+        assert_eq!(all(&mut lists, 0), [4, 2]);
     }
 }

@@ -1,5 +1,6 @@
 //! The table: finds the flow of a packet, says when there is something to report, and never takes more memory than it was given.
 
+use arrayvec::ArrayVec;
 use capture::Timestamp;
 use foldhash::fast::SeedableRandomState;
 
@@ -12,6 +13,7 @@ use super::lists::Lists;
 use super::packet::Packet;
 use super::timeouts::{Reason, Ticks, Timeouts};
 use crate::app::{Finding, Room, Seen};
+use crate::sys::{prefetch, vec};
 
 /// Rows of the wheel, a tick each: who is to be looked at when. What is due later is looked at once more on its way.
 const WHEEL: usize = 8192;
@@ -85,15 +87,12 @@ impl Table {
 
     /// A table of at most `most` flows.
     fn of(most: usize, timeouts: &Timeouts) -> Self {
-        let mut flows = Vec::new();
-        // Addresses only: memory is taken when flows come. What cannot be reserved now is asked for later.
-        let _ = flows.try_reserve_exact(most);
         Self {
-            flows,
+            flows: vec::with_room(most),
             extras: Extras::new(most),
             index: Index::new(most),
-            wheel: Lists::new(WHEEL + 2),
-            by_second: Lists::new(SECONDS),
+            wheel: Lists::new(WHEEL + 2, most),
+            by_second: Lists::new(SECONDS, most),
             oldest: 0,
             seed: SeedableRandomState::random(),
             clock: Clock::default(),
@@ -182,7 +181,7 @@ impl Table {
     #[must_use]
     pub fn prepare(&self, key: &Key) -> u32 {
         let hash = key.hash(&self.seed);
-        crate::sys::prefetch::read(self.index.start(hash));
+        prefetch::read(self.index.start(hash));
         hash
     }
 
@@ -190,7 +189,7 @@ impl Table {
     #[inline]
     pub fn approach(&self, hash: u32) {
         if let Some(flow) = self.index.likely(hash).and_then(|flow| self.flows.get(flow as usize)) {
-            crate::sys::prefetch::all(flow);
+            prefetch::all(flow);
         }
     }
 
@@ -271,9 +270,18 @@ impl Table {
             // By way of another row: a flow may be put back into the same one.
             self.wheel.put_before(tick as usize % WHEEL, NOW);
             self.tick = tick;
-            while let Some(number) = self.wheel.first(NOW) {
-                self.wheel.take_out(number);
-                self.look_at(number, report);
+            loop {
+                let due = self.take_due();
+                for &number in &due {
+                    // Where the index will be asked to forget it.
+                    let _ = self.prepare(self.flows[number as usize].key());
+                }
+                for &number in &due {
+                    self.look_at(number, report);
+                }
+                if !due.is_full() {
+                    break;
+                }
             }
         }
         // What was silent for longer than there are rows is in the oldest row, one as good as the other.
@@ -288,6 +296,19 @@ impl Table {
         let kept = row(self.oldest);
         self.oldest = second + 1 - SECONDS as u64;
         self.by_second.put_before(kept, row(self.oldest));
+    }
+
+    /// The next of those that are just being looked at: some at a time, so that they come into the cache together.
+    fn take_due(&mut self) -> ArrayVec<u32, 32> {
+        let mut due = ArrayVec::new();
+        while !due.is_full() {
+            let Some(number) = self.wheel.first(NOW) else { break };
+            self.wheel.take_out(number);
+            prefetch::all(&self.flows[number as usize]);
+            self.by_second.approach(number);
+            due.push(number);
+        }
+        due
     }
 
     /// A flow that may be due.
@@ -358,7 +379,8 @@ impl Table {
         self.room.give_back(number);
         self.by_second.take_out(number);
         self.wheel.take_out(number);
-        self.wheel.append(FREE, number);
+        // The next flow takes what was in use last.
+        self.wheel.prepend(FREE, number);
         self.live -= 1;
     }
 

@@ -3,3 +3,4 @@
 
 pub(crate) mod prefetch;
 pub(crate) mod spsc;
+pub(crate) mod vec;

@@ -151,6 +151,13 @@ impl Running {
         self.child.id()
     }
 
+    /// Octets that were resident at most so far (`VmHWM` in proc_pid_status(5)); `None` when it has ended.
+    pub(crate) fn greatest_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    }
+
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
     }

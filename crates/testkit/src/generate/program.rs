@@ -1,5 +1,6 @@
 //! The XDP program that makes the frames: number, length, addresses and ports into the octets of the template.
 
+use super::Kind;
 use crate::sys::bpf::Instruction;
 
 /// Multipliers of the splitmix64 generator's last step, a permutation of 64-bit numbers that looks like chance.
@@ -41,7 +42,7 @@ pub(super) struct Places {
 }
 
 /// `runs` are lengths and how often each comes in a row, over and over.
-pub(super) fn assemble(places: &Places, runs: &[(i32, i32)]) -> Vec<Instruction> {
+pub(super) fn assemble(places: &Places, runs: &[(i32, i32)], kind: Kind) -> Vec<Instruction> {
     let mut code = Code(Vec::with_capacity(80));
     code.copy(6, 1);
     // r7 = the frame's number, counted up in the map.
@@ -60,7 +61,7 @@ pub(super) fn assemble(places: &Places, runs: &[(i32, i32)]) -> Vec<Instruction>
     code.value(ADD, 1, 54);
     let check = code.0.len();
     code.raw(JGT_X, 1 | 3 << 4, 0, 0);
-    code.fill();
+    code.fill(kind);
     code.value(MOV, 1, places.interface);
     code.value(MOV, 2, 0);
     code.raw(CALL, 0, 0, REDIRECT);
@@ -129,22 +130,25 @@ impl Code {
     }
 
     /// Octets 16 to 54 of the frame at r2.
-    fn fill(&mut self) {
+    fn fill(&mut self, kind: Kind) {
         for (offset, less) in [(16, 14), (38, 34)] {
             self.copy(1, 9);
             self.value(ADD, 1, -less);
             self.raw(TO_BE, 1, 0, 16);
             self.store(STX_H, 2, offset, 1);
         }
-        // The number, and its lower half in IPv4's identification.
+        // The number (of a SYN where its sequence number is), and its lower half in IPv4's identification.
         self.copy(1, 7);
         self.raw(TO_BE, 1, 0, 64);
-        self.store(STX_DW, 2, 46, 1);
+        self.store(STX_DW, 2, if kind.syn { 38 } else { 46 }, 1);
         self.copy(1, 7);
         self.raw(TO_BE, 1, 0, 16);
         self.store(STX_H, 2, 18, 1);
         // Destination and ports: a permutation of the number.
         self.copy(1, 7);
+        if let Some(flows) = kind.flows {
+            self.value(MOD, 1, flows.cast_signed());
+        }
         for (shift, factor) in SHIFT.into_iter().zip([Some(MIX[0]), Some(MIX[1]), None]) {
             self.copy(4, 1);
             self.value(RSH, 4, shift.cast_signed());
