@@ -71,10 +71,20 @@ pub(crate) fn reason(
     if problem == Some("too_many_labels") && theirs.zip(ours).is_some_and(|(theirs, ours)| theirs.starts_with(ours)) {
         return Some("more MPLS labels than a record holds");
     }
+    if name == "mpls.labels"
+        && protocols.contains(&"pwethheuristic")
+        && theirs.zip(ours).is_some_and(|(theirs, ours)| theirs.starts_with(ours))
+    {
+        return Some("labels in the frame that labels carry: that is another one");
+    }
     if packet.first("ieee8021ad.svid").is_some() && (name.starts_with("vlan.") || theirs.is_none()) {
         return Some("two S-tags in a row: Wireshark takes them for 802.1ah and shows other fields");
     }
-    if protocols.ends_with(&["ieee8021ad", "ethertype", "data"]) && theirs.is_none() {
+    if name == "mpls.labels" && protocols.windows(2).any(|two| matches!(two, ["ip" | "ipv6" | "gre", "mpls"])) {
+        return Some("labels above IP as well: which are whose cannot be told from Wireshark's list");
+    }
+    let ends = |last: &[&str]| protocols.ends_with(last);
+    if (ends(&["ieee8021ad", "ethertype", "data"]) || ends(&["ieee8021ad", "ethertype"])) && theirs.is_none() {
         return Some("a length behind an S-tag: Wireshark does not look for LLC there");
     }
     if protocols[..] == ["chdlc", "data"] && theirs.is_none() {
