@@ -135,7 +135,7 @@ fn ours(path: &Path) -> Option<View> {
                 unpack.packets(&frame, &headers, |packet, _, _| {
                     special |= packet.tunnel.is_some() || packet.error.is_some();
                     let hash = table.prepare(&packet.key);
-                    table.update(&packet, hash, &mut add);
+                    table.update(packet, hash, &mut add);
                 });
             }
             continue;

@@ -57,7 +57,7 @@ fn ours(path: &Path, systems: &Arc<Systems>) -> Said {
                     || "???".to_owned(),
                     |system| format!("{} {}", system.name, system.flavour).trim_end().to_owned(),
                 );
-                said.entry(ends(&packet)).or_default().insert((name, guess.hops().expect("there was a SYN")));
+                said.entry(ends(packet)).or_default().insert((name, guess.hops().expect("there was a SYN")));
             });
         }
     }

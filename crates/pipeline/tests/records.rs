@@ -267,8 +267,8 @@ fn flow_records(frames: &mut [OwnedFrame], mut time: impl FnMut(usize) -> Timest
         let frame = frame.lend();
         unpack.packets(&frame, &layers.headers(&frame), |packet, frame, headers| {
             let hash = table.prepare(&packet.key);
-            apps.look(0, &packet, hash, Payload::of(frame, headers));
-            table.update(&packet, hash, &mut write);
+            apps.look(0, packet, hash, Payload::of(frame, headers));
+            table.update(packet, hash, &mut write);
             apps.found().iter().for_each(|(_, finding)| table.attach(finding));
             apps.forget();
         });

@@ -52,7 +52,7 @@ fn flows(depth: u8) -> Vec<Said> {
             for frame in batch.frames() {
                 unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| {
                     let hash = table.prepare(&packet.key);
-                    table.update(&packet, hash, &mut add);
+                    table.update(packet, hash, &mut add);
                 });
             }
         }

@@ -95,23 +95,15 @@ impl Key {
     ///
     /// Ports are those of TCP, UDP, UDP-Lite and SCTP; ICMP's questions and answers have their identifier at both ends, frames of
     /// [`Ends::Link`] their Ethernet type, and everything else has 0.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn new(common: Common, source: Endpoint, destination: Endpoint) -> (Self, Side) {
-        let (low, high, side) =
-            if source <= destination { (source, destination, Side::Low) } else { (destination, source, Side::High) };
+        let [from, to] = [source, destination].map(|end| (u128::from_be_bytes(end.address), end.port));
+        let ((low, low_port), (high, high_port), side) =
+            if from <= to { (from, to, Side::Low) } else { (to, from, Side::High) };
         let Common { ends, protocol, message, vlans, tunnel } = common;
-        let key = Self {
-            low: low.address,
-            high: high.address,
-            low_port: low.port,
-            high_port: high.port,
-            vlans,
-            tunnel,
-            protocol,
-            ends,
-            message,
-        };
+        let (low, high) = (low.to_be_bytes(), high.to_be_bytes());
+        let key = Self { low, high, low_port, high_port, vlans, tunnel, protocol, ends, message };
         (key, side)
     }
 

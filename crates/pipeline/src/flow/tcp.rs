@@ -26,7 +26,7 @@ impl Anomalies {
     /// One more segment might not fit.
     #[inline]
     pub(super) fn full(self) -> bool {
-        [self.retransmitted, self.out_of_order, self.duplicate, self.zero_window].contains(&u16::MAX)
+        self.retransmitted.max(self.out_of_order).max(self.duplicate).max(self.zero_window) == u16::MAX
     }
 }
 

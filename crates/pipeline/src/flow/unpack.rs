@@ -52,17 +52,17 @@ impl Unpack {
         &mut self,
         frame: &Frame<'f>,
         headers: &Headers<'_>,
-        mut found: impl FnMut(Packet, &Frame<'f>, &Headers<'_>),
+        mut found: impl FnMut(&Packet, &Frame<'f>, &Headers<'_>),
     ) {
-        let packet = packet(frame, headers, &mut self.known);
+        let mut packet = Packet::of(frame, headers);
+        complete(&mut packet, frame, headers, &mut self.known);
         if self.depth > 0
             && let Some(inside) = Inside::of(frame, headers)
         {
-            let key = packet.key;
-            found(packet, frame, headers);
-            return self.carried(&packet, key.carries(inside.kind, inside.id), &inside, found);
+            found(&packet, frame, headers);
+            return self.carried(&packet, packet.key.carries(inside.kind, inside.id), &inside, found);
         }
-        found(packet, frame, headers);
+        found(&packet, frame, headers);
     }
 
     #[cold]
@@ -71,14 +71,15 @@ impl Unpack {
         outer: &Packet,
         carrier: u32,
         inside: &Inside<'f>,
-        mut found: impl FnMut(Packet, &Frame<'f>, &Headers<'_>),
+        mut found: impl FnMut(&Packet, &Frame<'f>, &Headers<'_>),
     ) {
         let Self { layers, depth, known } = self;
         let (mut inside, mut carrier) = (*inside, carrier);
         let mut around = outer.tunnel.map_or(0, |tunnel| tunnel.depth);
         for _ in 0..*depth {
             let headers = layers.headers(&inside.frame);
-            let mut packet = packet(&inside.frame, &headers, known);
+            let mut packet = Packet::of(&inside.frame, &headers);
+            complete(&mut packet, &inside.frame, &headers, known);
             around += 1 + packet.tunnel.map_or(0, |tunnel| tunnel.depth);
             // Labels or a session on the inner link are nearer.
             let (kind, id) = packet.tunnel.map_or((inside.kind, inside.id), |tunnel| (tunnel.kind, tunnel.id));
@@ -88,7 +89,7 @@ impl Unpack {
             if let Some(next) = &next {
                 carrier = packet.key.carries(next.kind, next.id);
             }
-            found(packet, &inside.frame, &headers);
+            found(&packet, &inside.frame, &headers);
             match next {
                 Some(next) => inside = next,
                 None => return,
@@ -97,22 +98,24 @@ impl Unpack {
     }
 }
 
-/// The packet of a frame alone.
-#[inline]
-fn packet(frame: &Frame<'_>, headers: &Headers<'_>, known: &mut Known) -> Packet {
-    let mut packet = Packet::of(frame, headers);
-    let Known { fragments, systems } = known;
+/// Adds to a packet what its headers alone do not tell. In its place: to copy what was just written octet by octet would make the processor wait.
+#[inline(always)]
+fn complete(packet: &mut Packet, frame: &Frame<'_>, headers: &Headers<'_>, known: &mut Known) {
     if packet.segment.is_some_and(|segment| segment.has(Segment::SYN) && !segment.has(Segment::ACK)) {
-        packet.guess = Syn::of(frame, headers).map(|syn| systems.guess(&syn));
+        packet.guess = Syn::of(frame, headers).map(|syn| known.systems.guess(&syn));
     }
     if let Headers::Read(layers) = headers {
-        if layers.found.fragment {
-            fragments.join(&mut packet, layers);
-        } else if layers.found.transport == Transport::Icmp && is_error(layers.protocol, layers.icmp_type) {
-            quote(&mut packet, frame, layers, fragments);
-        }
+        belong(packet, frame, layers, &mut known.fragments);
     }
-    packet
+}
+
+/// Finds the conversation of fragments and ICMP errors.
+fn belong(packet: &mut Packet, frame: &Frame<'_>, layers: &Layers, fragments: &mut Fragments) {
+    if layers.found.fragment {
+        fragments.join(packet, layers);
+    } else if layers.found.transport == Transport::Icmp && is_error(layers.protocol, layers.icmp_type) {
+        quote(packet, frame, layers, fragments);
+    }
 }
 
 /// Gives an ICMP error to the conversation that it quotes, if that can be read.

@@ -101,9 +101,9 @@ impl Flows {
             output.packets(&frame, choose, unpack, |packet, frame, headers| {
                 let hash = table.prepare(&packet.key);
                 if let Some(apps) = apps {
-                    apps.look(ahead.len(), &packet, hash, Payload::of(frame, headers));
+                    apps.look(ahead.len(), packet, hash, Payload::of(frame, headers));
                 }
-                ahead.push((packet, hash));
+                ahead.push((*packet, hash));
             });
         }
         true

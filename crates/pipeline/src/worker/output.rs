@@ -201,13 +201,13 @@ impl Output {
         frame: &Frame<'f>,
         choose: impl Fn(&Packet) -> Choice,
         unpack: &mut Unpack,
-        mut found: impl FnMut(Packet, &Frame<'f>, &Headers<'_>),
+        mut found: impl FnMut(&Packet, &Frame<'f>, &Headers<'_>),
     ) {
         let headers = self.layers.headers(frame);
         let (mut packets, mut choice) = (0, Choice::Unselected);
         unpack.packets(frame, &headers, |packet, frame, headers| {
             if packets == 0 {
-                choice = choose(&packet);
+                choice = choose(packet);
             }
             packets += 1;
             found(packet, frame, headers);

@@ -72,7 +72,7 @@ impl Take for Reader {
                     read(&mut queue, &stop, &mut |frame: &Frame<'_>| {
                         unpack.packets(frame, &layers.headers(frame), |packet, _, _| {
                             let hash = table.prepare(&packet.key);
-                            table.update(&packet, hash, |report| {
+                            table.update(packet, hash, |report| {
                                 std::hint::black_box(report);
                             });
                         });
