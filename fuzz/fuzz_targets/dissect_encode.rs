@@ -1,13 +1,17 @@
-//! Frames of any octets, link type and lengths: the record is JSON with room to spare, and what was read before never shows.
+//! Frames of any octets, link type and lengths: the record is JSON with room to spare, and what was read before never shows. Every packet, those in
+//! tunnels too, is in one report of a flow, whose record is JSON as well.
 //!
 //! A frame in the input: 2 octets of length, 1 that chooses the link type, 1 for the source's remarks, 2 that say how many
 //! octets of it were not captured, then the octets.
 #![no_main]
 
+use std::sync::Arc;
+
 use capture::{Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType, Timestamp, VlanTag};
 use libfuzzer_sys::fuzz_target;
 use pipeline::batch::MAX_RECORD;
 use pipeline::dissect::{Headers, Layers};
+use pipeline::flow::{Report, Table, Timeouts, Unpack};
 use pipeline::record::{Encoder, Observer};
 use testkit::frames::LINK_TYPES;
 
@@ -59,10 +63,26 @@ fuzz_target!(|input: &[u8]| {
     let (mut reused, mut fresh, mut layers) = (encoder(), encoder(), Layers::default());
     let mut rooms = [[0; MAX_RECORD], [b'"'; MAX_RECORD]];
     let [one, other] = &mut rooms;
+    let (mut table, mut unpack, mut flows) =
+        (Table::new(0, &Timeouts::default()), Unpack::new(8, Arc::default()), encoder());
+    let (mut came, mut reported) = (0, 0);
+    let mut report = |report: &Report<'_>| {
+        reported += report.packets();
+        let mut room = [0; MAX_RECORD];
+        let (len, _) = flows.flow(&mut room, report);
+        serde_json::from_slice::<serde_json::Value>(&room[..len]).expect("a record is JSON");
+    };
     while let Some(frame) = next(&mut rest) {
         let record = write(&mut reused, &mut layers, &frame, one);
         assert_eq!(record, write_any(&mut fresh, &frame, other));
         let value: serde_json::Value = serde_json::from_slice(record).expect("a record is JSON");
         assert_eq!(value["ringtap"]["frame"]["captured_len"], frame.data.len());
+        unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| {
+            came += 1;
+            let hash = table.prepare(&packet.key);
+            table.update(packet, hash, &mut report);
+        });
     }
+    table.end(&mut report);
+    assert_eq!(came, reported);
 });
