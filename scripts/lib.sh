@@ -68,6 +68,13 @@ need_java() {
   need mvn maven
 }
 
+# fetch_wheel FOLDER PACKAGE==VERSION SHA256: the wheel of a Python package into a folder, pinned by its hash.
+fetch_wheel() {
+  need pip3 python3-pip
+  pip3 download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --dest "$1" \
+    --requirement /dev/stdin <<<"$2 --hash=sha256:$3"
+}
+
 # Sets RINGTAP_OTHER_LIBPCAP to a libpcap of another release and builder than the system's: a Python package has it as a binary, for
 # several kinds of machines. It is loaded by tests that run as root, so that exactly this one is taken.
 need_other_libpcap() {
@@ -75,12 +82,9 @@ need_other_libpcap() {
   RINGTAP_OTHER_LIBPCAP=$(realpath -m "$folder")/libpcap/_platform/linux/$(uname -m)/tcpdump/libpcap.so
   export RINGTAP_OTHER_LIBPCAP
   [ ! -f "$RINGTAP_OTHER_LIBPCAP" ] || return 0
-  need pip3 python3-pip
   say "fetching another libpcap"
   rm -rf "$folder" # of a download that was cut short
-  pip3 download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --dest "$folder" --requirement /dev/stdin <<PINNED
-libpcap==1.11.0b29 --hash=sha256:3be5f1d38df73ea585432c5b3f38141f8b2cccf85199b42bcbf62019b79f2b74
-PINNED
+  fetch_wheel "$folder" libpcap==1.11.0b29 3be5f1d38df73ea585432c5b3f38141f8b2cccf85199b42bcbf62019b79f2b74
   python3 -m zipfile -e "$folder"/libpcap-*.whl "$folder"
   [ -f "$RINGTAP_OTHER_LIBPCAP" ] || die "the package libpcap has no library for $(uname -m)"
 }
@@ -122,9 +126,6 @@ need_communityid() {
   RINGTAP_COMMUNITYID=$(realpath -m "$folder")/communityid-1.5.0-py3-none-any.whl
   export RINGTAP_COMMUNITYID
   [ ! -f "$RINGTAP_COMMUNITYID" ] || return 0
-  need pip3 python3-pip
   say "fetching communityid"
-  pip3 download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --dest "$folder" --requirement /dev/stdin <<PINNED
-communityid==1.5.0 --hash=sha256:aa74ddd554f8f012d2dd3bc0008eadd5e1c4bc0c6c7728f2080c637016eade6d
-PINNED
+  fetch_wheel "$folder" communityid==1.5.0 aa74ddd554f8f012d2dd3bc0008eadd5e1c4bc0c6c7728f2080c637016eade6d
 }

@@ -11,10 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use capture::{LinkType, Readiness, RxBatch, RxQueue};
-use capture_pcap::{FileOptions, FileQueue};
 use pipeline::app::{Apps, Finding, Payload, Protocols};
 use pipeline::dissect::Layers;
 use pipeline::flow::{Packet, Table, Timeouts};
@@ -43,38 +40,27 @@ type View = BTreeMap<u64, BTreeSet<String>>;
 
 /// `None` if there are links that we do not read.
 fn ours(path: &Path) -> Option<View> {
-    let mut queue = FileQueue::open([path], FileOptions::default()).expect("a file of the folder");
     let (table, mut layers, mut view) = (Table::new(0, &Timeouts::default()), Layers::default(), View::default());
     let mut apps = Apps::new(Protocols { dns: true, tls: true, http: true }, 1 << 20);
-    let mut number = 0;
-    loop {
-        if let Ok(Some(mut batch)) = queue.next_batch() {
-            for frame in batch.frames() {
-                number += 1;
-                if !READ.contains(&frame.link_type) {
-                    return None;
-                }
-                let headers = layers.headers(&frame);
-                let packet = Packet::of(&frame, &headers);
-                let payload = Payload::of(&frame, &headers);
-                apps.look(0, &packet, table.prepare(&packet.key), payload);
-                let found = apps.found().iter().map(|(_, finding)| words(finding));
-                view.entry(number).or_default().extend(found);
-                apps.forget();
-            }
-            continue;
-        }
-        if let Ok(Readiness::Ended) = queue.wait(Duration::ZERO) {
-            break;
-        }
+    let (mut number, mut all_read) = (0, true);
+    let opened = pcaps::each_frame(path, |frame| {
+        number += 1;
+        all_read &= pcaps::READ.contains(&frame.link_type);
+        let headers = layers.headers(frame);
+        let packet = Packet::of(frame, &headers);
+        let payload = Payload::of(frame, &headers);
+        apps.look(0, &packet, table.prepare(&packet.key), payload);
+        let found = apps.found().iter().map(|(_, finding)| words(finding));
+        view.entry(number).or_default().extend(found);
+        apps.forget();
+    });
+    assert!(opened, "{}", path.display());
+    if !all_read {
+        return None;
     }
     view.retain(|_, found| !found.is_empty());
     Some(view)
 }
-
-/// Links whose IP packets we find.
-const READ: [LinkType; 6] =
-    [LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL, LinkType::LINUX_SLL2, LinkType::NULL, LinkType::PPP];
 
 fn words(finding: &Finding) -> String {
     match finding {

@@ -14,8 +14,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use capture::{LinkType, Readiness, RxBatch, RxQueue};
-use capture_pcap::{FileOptions, FileQueue};
 use pipeline::dissect::{Headers, Layers};
 use pipeline::flow::{Ends, Extra, Report, Side, Table, Timeouts, Unpack};
 
@@ -93,7 +91,6 @@ fn end(ends: Ends, address: [u8; 16], port: u16) -> String {
 
 /// `None` if there are links that we do not read.
 fn ours(path: &Path) -> Option<View> {
-    let mut queue = FileQueue::open([path], FileOptions::default()).expect("a file of the folder");
     let (mut table, mut unpack, mut layers) =
         (Table::new(64 << 20, &NEVER), Unpack::new(8, Arc::default()), Layers::default());
     let (mut view, mut special) = (View::default(), false);
@@ -124,35 +121,26 @@ fn ours(path: &Path) -> Option<View> {
             view.round_trips.push(there + back);
         }
     };
-    loop {
-        if let Ok(Some(mut batch)) = queue.next_batch() {
-            for frame in batch.frames() {
-                if !READ.contains(&frame.link_type) {
-                    return None;
-                }
-                let headers = layers.headers(&frame);
-                special |= matches!(headers, Headers::Read(layers) if layers.found.fragment);
-                unpack.packets(&frame, &headers, |packet, _, _| {
-                    special |= packet.tunnel.is_some() || packet.error.is_some();
-                    let hash = table.prepare(&packet.key);
-                    table.update(packet, hash, &mut add);
-                });
-            }
-            continue;
-        }
-        if let Ok(Readiness::Ended) = queue.wait(Duration::ZERO) {
-            break;
-        }
+    let mut all_read = true;
+    let opened = pcaps::each_frame(path, |frame| {
+        all_read &= pcaps::READ.contains(&frame.link_type);
+        let headers = layers.headers(frame);
+        special |= matches!(headers, Headers::Read(layers) if layers.found.fragment);
+        unpack.packets(frame, &headers, |packet, _, _| {
+            special |= packet.tunnel.is_some() || packet.error.is_some();
+            let hash = table.prepare(&packet.key);
+            table.update(packet, hash, &mut add);
+        });
+    });
+    assert!(opened, "{}", path.display());
+    if !all_read {
+        return None;
     }
     table.end(&mut add);
     view.is_special = special;
     view.round_trips.sort_unstable();
     Some(view)
 }
-
-/// Links whose IP packets we find.
-const READ: [LinkType; 6] =
-    [LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL, LinkType::LINUX_SLL2, LinkType::NULL, LinkType::PPP];
 
 /// Those up to `HEADERS` stand once for each header of their kind in a frame.
 const FIELDS: [&str; 22] = [

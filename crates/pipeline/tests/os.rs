@@ -8,10 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
-use capture::{Readiness, RxBatch, RxQueue};
-use capture_pcap::{FileOptions, FileQueue};
 use pipeline::dissect::Layers;
 use pipeline::flow::{Ends, Packet, Unpack};
 use pipeline::os::Systems;
@@ -46,21 +43,17 @@ fn ends(packet: &Packet) -> String {
 
 fn ours(path: &Path, systems: &Arc<Systems>) -> Said {
     let mut said = Said::new();
-    let Ok(mut queue) = FileQueue::open([path], FileOptions::default()) else { return said };
     let (mut unpack, mut layers) = (Unpack::new(0, Arc::clone(systems)), Layers::default());
-    while !matches!(queue.wait(Duration::ZERO), Ok(Readiness::Ended)) {
-        let Ok(Some(mut batch)) = queue.next_batch() else { continue };
-        for frame in batch.frames() {
-            unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| {
-                let Some(guess) = packet.guess else { return };
-                let name = systems.system(guess).map_or_else(
-                    || "???".to_owned(),
-                    |system| format!("{} {}", system.name, system.flavour).trim_end().to_owned(),
-                );
-                said.entry(ends(packet)).or_default().insert((name, guess.hops().expect("there was a SYN")));
-            });
-        }
-    }
+    pcaps::each_frame(path, |frame| {
+        unpack.packets(frame, &layers.headers(frame), |packet, _, _| {
+            let Some(guess) = packet.guess else { return };
+            let name = systems.system(guess).map_or_else(
+                || "???".to_owned(),
+                |system| format!("{} {}", system.name, system.flavour).trim_end().to_owned(),
+            );
+            said.entry(ends(packet)).or_default().insert((name, guess.hops().expect("there was a SYN")));
+        });
+    });
     said
 }
 

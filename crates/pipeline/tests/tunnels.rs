@@ -6,10 +6,7 @@ mod pcaps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use capture::{Readiness, RxBatch, RxQueue};
-use capture_pcap::{FileOptions, FileQueue};
 use pipeline::dissect::Layers;
 use pipeline::flow::{Extra, IcmpErrors, Report, Side, Table, Timeouts, Unpack};
 
@@ -29,7 +26,6 @@ struct Said {
 fn flows(depth: u8) -> Vec<Said> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = pcaps::tunnels(folder.path());
-    let mut queue = FileQueue::open([&path], FileOptions::default()).expect("scapy wrote it");
     let (mut table, mut unpack, mut layers) =
         (Table::new(1 << 20, &Timeouts::default()), Unpack::new(depth, Arc::default()), Layers::default());
     let mut said = Vec::new();
@@ -47,16 +43,13 @@ fn flows(depth: u8) -> Vec<Said> {
             errors: extra.and_then(Extra::icmp_errors),
         });
     };
-    while !matches!(queue.wait(Duration::ZERO), Ok(Readiness::Ended)) {
-        while let Ok(Some(mut batch)) = queue.next_batch() {
-            for frame in batch.frames() {
-                unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| {
-                    let hash = table.prepare(&packet.key);
-                    table.update(packet, hash, &mut add);
-                });
-            }
-        }
-    }
+    let opened = pcaps::each_frame(&path, |frame| {
+        unpack.packets(frame, &layers.headers(frame), |packet, _, _| {
+            let hash = table.prepare(&packet.key);
+            table.update(packet, hash, &mut add);
+        });
+    });
+    assert!(opened, "scapy wrote it");
     table.end(&mut add);
     said
 }

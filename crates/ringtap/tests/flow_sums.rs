@@ -9,14 +9,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::*;
 use serde_json::Value;
 use testkit::random::Random;
-use testkit::send::{FrameShape, Sender, numbered};
+use testkit::send::{FrameShape, numbered};
 
 /// The wheel of PyPI's package `communityid`.
 const COMMUNITYID: &str = "RINGTAP_COMMUNITYID";
@@ -54,25 +53,10 @@ fn community_ids_are_those_of_the_reference_implementation() {
 
 /// Sends from the station, 50,000 frames a second, until `task` is done.
 fn trickle<T>(lan: &Lan, task: impl FnOnce() -> T) -> T {
-    struct Ended<'a>(&'a AtomicBool);
-    impl Drop for Ended<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    let ended = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            lan.station.enter(|| {
-                let (sender, mut next) = (Sender::open("far0"), 0);
-                while !ended.load(Ordering::Relaxed) {
-                    sender.send_numbered(&distinct(), next, 500, Some(50_000));
-                    next += 500;
-                }
-            });
-        });
-        let _ended = Ended(&ended);
-        task()
+    let mut next = 0;
+    lan.while_sending(task, move |sender| {
+        sender.send_numbered(&distinct(), next, 500, Some(50_000));
+        next += 500;
     })
 }
 

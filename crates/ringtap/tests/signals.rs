@@ -5,12 +5,11 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use testkit::send::{FrameShape, Sender};
+use testkit::send::FrameShape;
 
 /// A broker's URL where nobody listens.
 fn dead_broker() -> String {
@@ -20,24 +19,8 @@ fn dead_broker() -> String {
 
 /// Sends flat out from the station until `task` is done, however it ends.
 fn flooded<T>(lan: &Lan, shape: &FrameShape, task: impl FnOnce() -> T) -> T {
-    struct Ended<'a>(&'a AtomicBool);
-    impl Drop for Ended<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    let ended = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            lan.station.enter(|| {
-                let sender = Sender::open("far0");
-                while !ended.load(Ordering::Relaxed) {
-                    sender.send_numbered(shape, 0, 10_000, None);
-                }
-            });
-        });
-        let _ended = Ended(&ended);
-        task()
+    lan.while_sending(task, |sender| {
+        sender.send_numbered(shape, 0, 10_000, None);
     })
 }
 

@@ -16,6 +16,7 @@ use pipeline::record::{Encoder, Observer};
 use serde_json::json;
 use testkit::frames;
 use testkit::mmdb::Mmdb;
+use testkit::net::cpu_time;
 use testkit::queues::OwnedFrame;
 use testkit::random::Random;
 
@@ -67,7 +68,7 @@ pub(super) fn run(country: Option<&Path>, system: Option<&Path>, addresses: usiz
             let mut table = table(&frames);
             let start = cpu_time();
             reports = flow_records(&mut encoders[n], &mut table);
-            flows[n].push((cpu_time() - start) as f64 / reports as f64);
+            flows[n].push((cpu_time() - start).as_nanos() as f64 / reports as f64);
         }
     }
     let [packets_without, packets_with] = packets.map(median);
@@ -136,17 +137,11 @@ fn look(enrich: &mut Enrich, &(source, destination, port): &(IpAddr, IpAddr, u16
     }
 }
 
-/// Nanoseconds of this thread's, so that others that want the core do not count.
-fn cpu_time() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// Nanoseconds for each of `n`.
+/// Nanoseconds of this thread's for each of `n`: others that want the core do not count.
 fn time(n: usize, mut work: impl FnMut()) -> f64 {
     let start = cpu_time();
     work();
-    (cpu_time() - start) as f64 / n as f64
+    (cpu_time() - start).as_nanos() as f64 / n as f64
 }
 
 /// Addresses of IPv4 and of IPv6, of which the nth is drawn with a weight of 1/n.

@@ -1,6 +1,7 @@
 //! What flows keep of their findings, within a bound.
 
 use super::{Dns, Finding, Http, Tls};
+use crate::sys::vec;
 
 /// What an allocation takes beside its octets, and what it is rounded up to.
 const OVERHEAD: usize = 16;
@@ -34,10 +35,7 @@ impl Room {
     /// Of so many octets, for so many flows.
     #[must_use]
     pub fn new(octets: usize, flows: usize) -> Self {
-        let mut seen = Vec::new();
-        // Addresses only: memory is taken when flows come.
-        let _ = seen.try_reserve_exact(flows);
-        Self { seen, octets, used: flows * size_of::<Option<Box<Seen>>>(), turned_away: 0 }
+        Self { seen: vec::with_room(flows), octets, used: flows * size_of::<Option<Box<Seen>>>(), turned_away: 0 }
     }
 
     /// Findings for which there was no room.

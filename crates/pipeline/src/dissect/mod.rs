@@ -278,6 +278,23 @@ impl Headers<'_> {
             Self::Read(layers) => layers.found.problem,
         }
     }
+
+    /// Where in the frame begins what is above IP (or above the labels of MPLS), and how many octets on the wire it has, as far as IP's length goes;
+    /// `None` if that was not reached.
+    #[inline]
+    pub(crate) fn above(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Plain(plain) => Some(match plain.network {
+                PlainNetwork::V4(header) => {
+                    (plain.ethernet.len() + header.len(), usize::from(be16(header, 2)).saturating_sub(header.len()))
+                }
+                PlainNetwork::V6(header) => (plain.ethernet.len() + header.len(), be16(header, 4).into()),
+            }),
+            Self::Read(layers) => {
+                layers.found.above.then_some((layers.transport_at as usize, layers.transport_wire as usize))
+            }
+        }
+    }
 }
 
 impl Layers {

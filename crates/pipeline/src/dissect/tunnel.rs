@@ -5,7 +5,7 @@
 use capture::{Frame, FrameFlags, LinkType};
 
 use super::scope::{Scope, be16, be32};
-use super::{Headers, Network, PlainNetwork, PlainTransport, Transport, ether, protocol};
+use super::{Headers, Network, PlainTransport, Transport, ether, protocol};
 
 /// UDP ports (IANA; 8472 is what Linux took before VXLAN had a number).
 mod port {
@@ -114,21 +114,15 @@ impl<'a> Inside<'a> {
                 if !may_be(ports) {
                     return None;
                 }
-                let at = match plain.network {
-                    PlainNetwork::V4(_) => 14 + 20,
-                    PlainNetwork::V6(_) => 14 + 40,
-                };
-                // As long as it says itself, which is not beyond the packet.
-                let above = Scope::new(frame.data, frame.wire_len).skip(at).limit(be16(header, 4).into());
+                let above = above(frame, headers)?.limit(be16(header, 4).into());
                 udp(ports, above.skip(8), frame)
             }
             Headers::Read(layers) => {
                 let found = &layers.found;
-                if !found.above || layers.fragment_offset > 0 && found.fragment {
+                if layers.fragment_offset > 0 && found.fragment {
                     return None;
                 }
-                let above = Scope::new(frame.data, frame.wire_len).skip(layers.transport_at as usize);
-                let above = above.limit(layers.transport_wire as usize);
+                let above = above(frame, headers)?;
                 match found.network {
                     Network::Ipv4 | Network::Ipv6 if found.transport == Transport::Udp => {
                         let ports = [layers.source_port, layers.destination_port];
@@ -147,6 +141,12 @@ impl<'a> Inside<'a> {
             }
         }
     }
+}
+
+/// What is above IP, or above labels.
+fn above<'a>(frame: &Frame<'a>, headers: &Headers<'_>) -> Option<Scope<'a>> {
+    let (at, wire) = headers.above()?;
+    Some(Scope::new(frame.data, frame.wire_len).skip(at).limit(wire))
 }
 
 fn inside<'a>(

@@ -1,6 +1,7 @@
 //! What few conversations have, beside the table, so that all others need no room for it.
 
 use super::packet::{Packet, Tunnel};
+use crate::sys::vec;
 
 /// What ICMP said about a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +94,7 @@ impl Extras {
 
     /// For at most so many.
     pub(super) fn new(most: usize) -> Self {
-        let (mut all, mut free) = (Vec::new(), Vec::new());
-        // Addresses only, as for flows.
-        let _ = all.try_reserve_exact(most);
-        let _ = free.try_reserve_exact(most);
-        Self { all, free }
+        Self { all: vec::with_room(most), free: vec::with_room(most) }
     }
 
     /// How many there were at the same time, at most.

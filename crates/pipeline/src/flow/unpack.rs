@@ -39,12 +39,6 @@ impl Unpack {
         Self { layers: Layers::default(), depth: depth.min(Self::MAX_DEPTH), known }
     }
 
-    /// How many packets a frame can hold, its own included.
-    #[must_use]
-    pub fn most(&self) -> usize {
-        1 + usize::from(self.depth)
-    }
-
     /// The packets of a frame: first its own, then what that carries, then what this carries ...
     /// Each comes with the frame that it was read of, and its headers.
     #[inline]

@@ -104,21 +104,17 @@ impl Syn {
     #[cold]
     pub(crate) fn of(frame: &Frame<'_>, headers: &Headers<'_>) -> Option<Self> {
         let mut syn = Self::default();
-        let (at, on_wire) = match headers {
+        let (at, on_wire) = headers.above()?;
+        match headers {
             Headers::Plain(plain) => {
                 if !matches!(plain.transport, PlainTransport::Tcp(_) | PlainTransport::TcpTimestamp(_)) {
                     return None;
                 }
                 match plain.network {
-                    PlainNetwork::V4(header) => {
-                        let flags = be16(header, 6);
-                        syn.v4(header[8], header[1], flags, be16(header, 4));
-                        (14 + 20, u32::from(be16(header, 2)).saturating_sub(20))
-                    }
+                    PlainNetwork::V4(header) => syn.v4(header[8], header[1], be16(header, 6), be16(header, 4)),
                     PlainNetwork::V6(header) => {
                         let first = be32(header, 0);
                         syn.v6(header[7], (first >> 20) as u8, first & 0x000f_ffff);
-                        (14 + 40, u32::from(be16(header, 4)))
                     }
                 }
             }
@@ -128,21 +124,20 @@ impl Syn {
                     return None;
                 }
                 let (class, ttl) = (layers.traffic_class, layers.ttl);
-                let length = u32::from(layers.ip_length);
+                let length = usize::from(layers.ip_length);
                 match found.network {
                     Network::Ipv4 => {
                         syn.v4(ttl, class, u16::from(layers.ip_flags) << 13, layers.ip_id);
-                        syn.ip_options = length.saturating_sub(layers.transport_wire + 20) as u16;
+                        syn.ip_options = length.saturating_sub(on_wire + 20) as u16;
                     }
                     Network::Ipv6 => {
                         syn.v6(ttl, class, layers.flow_label);
-                        syn.ip_options = length.saturating_sub(layers.transport_wire) as u16;
+                        syn.ip_options = length.saturating_sub(on_wire) as u16;
                     }
                     Network::Arp | Network::None => return None,
                 }
-                (layers.transport_at as usize, layers.transport_wire)
             }
-        };
+        }
         let segment = frame.data.get(at..)?;
         let header: &[u8; 20] = segment.first_chunk()?;
         let octets = usize::from(header[12] >> 4) * 4;
@@ -152,7 +147,7 @@ impl Syn {
         syn.segment(header);
         // Options that were not captured would look like others.
         syn.options(segment.get(20..octets)?);
-        syn.has_payload = on_wire > octets as u32;
+        syn.has_payload = on_wire > octets;
         syn.headers = (if syn.v6 { 40 } else { 20 }) + octets as u16;
         Some(syn)
     }

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use capture::{Frame, LinkType, Readiness, RxBatch, RxQueue};
+use capture_pcap::{FileOptions, FileQueue};
 
 /// The folder of real captures, if the environment names one.
 const PCAPS: &str = "RINGTAP_PCAPS";
@@ -26,6 +30,23 @@ pub(crate) fn made(folder: &Path) -> PathBuf {
 #[allow(dead_code, reason = "not every test uses all")]
 pub(crate) fn tunnels(folder: &Path) -> PathBuf {
     by_scapy(include_str!("tunnels.py"), folder.join("tunnels.pcap"))
+}
+
+/// Links whose IP packets we find.
+#[allow(dead_code, reason = "not every test uses all")]
+pub(crate) const READ: [LinkType; 6] =
+    [LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL, LinkType::LINUX_SLL2, LinkType::NULL, LinkType::PPP];
+
+/// Shows all frames of a capture, as far as it is sound. `false` if it is none.
+#[allow(dead_code, reason = "not every test uses all")]
+pub(crate) fn each_frame(path: &Path, mut look: impl FnMut(&Frame<'_>)) -> bool {
+    let Ok(mut queue) = FileQueue::open([path], FileOptions::default()) else { return false };
+    while !matches!(queue.wait(Duration::ZERO), Ok(Readiness::Ended)) {
+        if let Ok(Some(mut batch)) = queue.next_batch() {
+            batch.frames().for_each(|frame| look(&frame));
+        }
+    }
+    true
 }
 
 fn by_scapy(script: &str, path: PathBuf) -> PathBuf {

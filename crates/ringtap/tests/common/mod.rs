@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -72,6 +73,29 @@ impl Lan {
 
     pub(crate) fn send_at(&self, shape: &FrameShape, count: u64, rate: Option<u32>) {
         self.station.enter(|| Sender::open("far0").send_numbered(shape, 0, count, rate));
+    }
+
+    /// Sends from the station, again and again, until `task` is done, however it ends.
+    pub(crate) fn while_sending<T>(&self, task: impl FnOnce() -> T, mut send: impl FnMut(&Sender) + Send) -> T {
+        struct Ended<'a>(&'a AtomicBool);
+        impl Drop for Ended<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                self.station.enter(|| {
+                    let sender = Sender::open("far0");
+                    while !ended.load(Ordering::Relaxed) {
+                        send(&sender);
+                    }
+                });
+            });
+            let _ended = Ended(&ended);
+            task()
+        })
     }
 }
 
