@@ -142,7 +142,8 @@ fn a_flood_of_flows_stays_in_its_memory_and_evicts_the_longest_silent() {
     });
     fs::write(&file, pcap_file(flood)).unwrap();
     let replay = |memory: &str| {
-        let running = start(None, &["replay", "--records", "flows", "--flow-memory", memory, file.to_str().unwrap()]);
+        let options = ["--records", "flows", "--flow-memory", memory, "--pool-memory", "4MiB"];
+        let running = start(None, &[&["replay"], &options[..], &[file.to_str().unwrap()]].concat());
         let mut most = 0;
         // Until it has ended, whose status has no such line.
         while let Some(memory) = running.greatest_memory() {
@@ -155,7 +156,9 @@ fn a_flood_of_flows_stays_in_its_memory_and_evicts_the_longest_silent() {
     // So many that the index is as full as it gets: less of it for each flow there cannot be.
     let memory = 12_120 << 10;
     let (most, done) = replay("12120KiB");
-    assert!(most <= base + memory, "{most} octets, and {base} with a table of 1 MiB");
+    // How many buffers are in use at once is a matter of how fast the reports are read: one run may take all of them where the other took one.
+    let pool = 4 << 20;
+    assert!(most <= base + memory + pool, "{most} octets, and {base} with a table of 1 MiB");
 
     let (ledger, reports) = (done.ledger(), done.records());
     let of = |name| number(&ledger.0, "flows", name);
