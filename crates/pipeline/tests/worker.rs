@@ -133,7 +133,7 @@ fn run(story: Story) -> Outcome {
         let mut queue = FaultQueue::new(MemoryQueue::new(all, &[7, 1, 64, 3]), story.faults);
         let mut flows = story.flows.map(|(packets, one_in)| {
             let table = Table::new(0, &Timeouts::default());
-            Flows::new(table, Unpack::new(4, Arc::default()), PacketRecords::new(packets, one_in), true)
+            Flows::new(table, Unpack::new(4, Arc::default()), PacketRecords::new(packets, one_in), Some(Duration::ZERO))
         });
         let mut seen = 0;
         let mut matcher = |frame: &Frame<'_>| {

@@ -90,6 +90,9 @@ impl EnrichSettings {
 
 /// What was found in a database.
 pub(crate) fn describe(what: What, entries: usize, built: u64) -> String {
+    if built == 0 {
+        return format!("{entries} {}", what.name());
+    }
     let built = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(built.min(u32::MAX.into())));
     format!("{entries} {}, of {}", what.name(), &built.to_string()[..10])
 }

@@ -1,5 +1,6 @@
 //! From options, of which any may be missing, to checked values of which none is: defaults stand here.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -42,8 +43,8 @@ pub(crate) struct FlowSettings {
     libpcap: Option<PathBuf>,
     /// All packets of one flow in so many.
     pub packets_sample: u32,
-    /// Time is this machine's, also while no packet comes.
-    live: bool,
+    /// Time is this machine's, also while no packet comes, and how much later than they were seen packets may come.
+    live: Option<Duration>,
     /// Payloads that are read, if any.
     app: Option<Protocols>,
 }
@@ -95,7 +96,9 @@ impl OutputSettings {
 impl FlowSettings {
     /// `None` for records of packets only. `live`: packets come as they are sent, and not out of a file.
     pub(crate) fn new(config: &ConfigFile, live: bool) -> Result<Option<Self>> {
-        let records = config.output.records.unwrap_or_default();
+        // Live, what comes at any rate is told; a file waits, and what is asked of it most is its packets.
+        let default = if live { Records::Auto } else { Records::Packets };
+        let records = config.output.records.unwrap_or(default);
         let options = &config.flows;
         let chosen = !options.packets_for.is_empty() || options.packets_sample.is_some();
         if records == Records::Packets && !options.app.is_empty() {
@@ -114,16 +117,32 @@ impl FlowSettings {
                 "--packets-for and --packets-sample choose packets beside flows: take --records flows, both or auto \
                  (and --filter to choose what is looked at at all)"
             ),
-            Records::Packets => return Ok(None),
+            Records::Packets => {
+                if options.flow_memory.is_some() || options.tunnel_depth.is_some() || options.os_signatures.is_some() {
+                    tracing::warn!(
+                        "options of flows have no effect on records of packets: give --records flows, both or auto"
+                    );
+                }
+                return Ok(None);
+            }
             Records::Flows if !chosen => Packets::None,
             Records::Auto if live => Packets::WhileSinksKeepUp,
             // A file waits until the sinks have room.
             Records::Flows | Records::Both | Records::Auto => Packets::All,
         };
-        let default = if live { (memory() / 16).min(4 << 30) } else { 256 << 20 };
+        let memory_by_default = if live { (memory() / 16).min(4 << 30) } else { 256 << 20 };
+        if let Some(size) = &options.flow_memory
+            && size.get() > memory() / 2
+        {
+            bail!(
+                "--flow-memory {} is more than half of this machine's memory: give at most {} MiB",
+                size.get(),
+                memory() >> 21
+            );
+        }
         let usual = Timeouts::default();
         Ok(Some(Self {
-            memory: options.flow_memory.map_or(default, |size| size.get()) as usize,
+            memory: options.flow_memory.map_or(memory_by_default, |size| size.get()) as usize,
             timeouts: Timeouts {
                 active: options.flow_active.map_or(usual.active, |time| time.duration()),
                 tcp: options.flow_tcp.map_or(usual.tcp, |time| time.duration()),
@@ -138,7 +157,7 @@ impl FlowSettings {
             packets_for: options.packets_for.clone(),
             libpcap: config.filter.libpcap.clone(),
             packets_sample: options.packets_sample.map_or(1, |n| n.get() as u32),
-            live,
+            live: live.then(|| config.capture.block_timeout.map_or(Duration::ZERO, |time| time.duration())),
             app: Some(app).filter(|_| !options.app.is_empty()),
         }))
     }
@@ -172,12 +191,28 @@ pub(crate) const APP_SNAPLEN: u64 = 2048;
 fn systems(database: Option<&Path>) -> Result<Systems> {
     let mut systems = Systems::built_in();
     if let Some(path) = database {
-        let text = std::fs::read_to_string(path);
+        let text = read_text(path);
         let text = text.with_context(|| format!("--os-signatures: cannot read {}", path.display()))?;
         let added = systems.add(&text);
         added.with_context(|| format!("--os-signatures: {} is no database in p0f's format", path.display()))?;
     }
     Ok(systems)
+}
+
+/// A text of reasonable size.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    const MOST: u64 = 4 << 20;
+    let refused = |why| std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(refused("it is no regular file"));
+    }
+    let mut octets = Vec::new();
+    std::fs::File::open(path)?.take(MOST + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > MOST {
+        return Err(refused("it is longer than 4 MiB"));
+    }
+    // Comments in another encoding are none of our business.
+    Ok(String::from_utf8_lossy(&octets).into_owned())
 }
 
 impl LedgerSettings {

@@ -178,7 +178,7 @@ fn the_configuration_file_says_what_flags_can_say() {
     let (file, records) = (dir.path().join("ringtap.toml"), dir.path().join("records.ndjson"));
     let text = format!(
         "[capture]\ninterfaces = [\"tap0\"]\ndirection = \"in\"\n[filter]\nfilters = [\"udp port 10001\"]\n\
-         [output]\nto = [\"{}\"]\nsensor = \"probe-7\"\n[ledger]\nsummary = \"text\"\n",
+         [output]\nto = [\"{}\"]\nrecords = \"packets\"\nsensor = \"probe-7\"\n[ledger]\nsummary = \"text\"\n",
         file_url(&records)
     );
     std::fs::write(&file, text).unwrap();

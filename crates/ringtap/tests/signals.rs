@@ -101,6 +101,8 @@ fn a_limit_on_file_sizes_is_an_error_of_the_sink_and_not_the_end() {
         "run",
         "-i",
         "tap0",
+        "--records",
+        "packets",
         "--summary",
         "json",
         "--to",

@@ -170,15 +170,21 @@ const RUN: [&str; 8] = ["run", "-i", "b0", "--queues", "1", "--no-pinning", "--s
 
 /// ringtap on `b0`, wherever the scheduler puts its threads: the generator leaves a third of core 0, and a broker needs some of core 1.
 pub(super) fn ringtap_anywhere(program: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(RUN).args(arguments);
-    command
+    with_arguments(Command::new(program), arguments)
 }
 
 /// ringtap on `b0`, on core 1.
 pub(super) fn ringtap(program: &Path, arguments: &[&str]) -> Command {
-    let mut command = super::program::on_core(1, program);
-    command.args(RUN).args(arguments);
+    with_arguments(super::program::on_core(1, program), arguments)
+}
+
+/// Records are of packets only, unless the arguments say otherwise.
+fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(RUN);
+    if !arguments.contains(&"--records") {
+        command.args(["--records", "packets"]);
+    }
+    command.args(arguments);
     command
 }
 

@@ -95,6 +95,11 @@ impl Dns {
 
     /// Adds a message that came later.
     pub(super) fn add(&mut self, message: &Self) {
+        // Announcements of mDNS ask nothing: what is asked first comes later.
+        if self.questions == 0 && message.questions > 0 && self.name.as_str().is_empty() {
+            (self.name, self.kind) = (message.name, message.kind);
+            (self.id, self.time, self.response, self.response_time) = (message.id, message.time, None, None);
+        }
         // The answer to the question that began.
         if self.response.is_none() && message.response.is_some() && message.id == self.id {
             self.response = message.response;

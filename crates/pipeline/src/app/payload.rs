@@ -23,7 +23,7 @@ impl<'f> Payload<'f> {
             Headers::Plain(plain) => match plain.transport {
                 PlainTransport::Tcp(header) => (header.len(), above),
                 PlainTransport::TcpTimestamp(header) => (header.len(), above),
-                PlainTransport::Udp(header) => (header.len(), be16(header, 4).into()),
+                PlainTransport::Udp(header) => (header.len(), usize::from(be16(header, 4)).min(above)),
             },
             Headers::Read(layers) => {
                 let found = &layers.found;
@@ -32,7 +32,9 @@ impl<'f> Payload<'f> {
                         (layers.tcp_header_octets.into(), above)
                     }
                     Transport::Udp if found.transport_octets == 8 && layers.udp_length >= 8 => {
-                        (8, layers.udp_length.into())
+                        // Of a datagram in fragments its own header alone says how long it is; else no more than there is room for in the packet.
+                        let most = if found.fragment { usize::MAX } else { above };
+                        (8, usize::from(layers.udp_length).min(most))
                     }
                     _ => return Self::default(),
                 }

@@ -4,10 +4,11 @@
 //! which takes over a newer publication between two batches; looking something up takes no lock and allocates nothing.
 //!
 //! # Where names come from
-//! Country and autonomous system from databases in MaxMind's format, whoever made them. Special ranges from IANA's registries: an address
+//! Country and autonomous system from databases in MaxMind's format, or of lines of text, whoever made them. Special ranges from IANA's registries: an address
 //! of one has its range's name and no country, whatever a database says. Services from the ports: by [`Services`].
 
 mod cache;
+mod lines;
 mod lookup;
 mod mmdb;
 mod network;

@@ -97,7 +97,7 @@ impl fmt::Debug for Services {
 }
 
 impl Services {
-    /// Of the system's services file at `path`, if it has any; else the few that are built in.
+    /// Of the system's services file at `path`, if there is one, and the few that are built in.
     #[must_use]
     pub fn of_system(path: &Path) -> Self {
         let text = std::fs::File::open(path).and_then(|file| {
@@ -105,8 +105,8 @@ impl Services {
             std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST), &mut text)?;
             Ok(String::from_utf8_lossy(&text).into_owned())
         });
-        let services = Self::parse(&text.unwrap_or_default());
-        if services.numbers.is_empty() { Self::built_in() } else { services }
+        // Of two names the first counts: those that are built in are for ports that it does not name.
+        Self::parse(&[text.unwrap_or_default().as_str(), BUILT_IN].join("\n"))
     }
 
     /// Of a small list of IANA's names.
@@ -264,7 +264,7 @@ const INSECURE: &[&str] = &[
     "rtsp",
 ];
 
-/// For systems without a services file.
+/// For systems whose services file lacks them, or that have none.
 const BUILT_IN: &str = "
 ftp-data 20/tcp
 ftp 21/tcp

@@ -2,9 +2,7 @@
 //!
 //! <https://github.com/corelight/community-id-spec>: SHA-1 over seed, addresses, protocol and ports in a fixed order, in Base64.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha1::{Digest, Sha1};
+use sha1::block_api::compress;
 
 use super::extract::question_and_answer;
 use super::key::{Endpoint, Ends, Key, Side};
@@ -32,21 +30,51 @@ pub fn community_id(key: &Key, initiator: Side) -> Option<[u8; COMMUNITY_ID]> {
         }
         _ => false,
     };
-    let mut hash = Sha1::new();
-    hash.update([0; 2]);
+    // What is hashed: at most 40 octets, a single block with its padding, in which the seed's two zeros stand already.
+    let (mut block, mut len) = ([0; 64], 2);
     for end in &ends {
-        hash.update(&end.address[..octets]);
+        block[len..len + octets].copy_from_slice(&end.address[..octets]);
+        len += octets;
     }
-    hash.update([protocol, 0]);
+    block[len] = protocol;
+    len += 2;
     if has_ports {
         for end in &ends {
-            hash.update(end.port.to_be_bytes());
+            block[len..len + 2].copy_from_slice(&end.port.to_be_bytes());
+            len += 2;
         }
     }
-    let mut text = *b"1:                            ";
-    // 28 octets for 20: what there is room for.
-    STANDARD.encode_slice(hash.finalize(), &mut text[2..]).ok()?;
+    let mut text = [0; COMMUNITY_ID];
+    text[..2].copy_from_slice(b"1:");
+    text[2..].copy_from_slice(&base64(&sha1_of_block(block, len)));
     Some(text)
+}
+
+/// Base64 with padding (RFC 4648, 4) of what always has the same length, hence without a branch: each report has one.
+fn base64(octets: &[u8; 20]) -> [u8; 28] {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = [0; 28];
+    let mut padded = [0; 21];
+    padded[..20].copy_from_slice(octets);
+    for (digits, three) in text.as_chunks_mut::<4>().0.iter_mut().zip(padded.as_chunks::<3>().0) {
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        *digits = [18, 12, 6, 0].map(|shift| ALPHABET[(bits >> shift & 63) as usize]);
+    }
+    text[27] = b'=';
+    text
+}
+
+/// SHA-1 of the first `len` octets, fewer than 56, of a block of zeros behind (FIPS 180-4, 5.1.1): the library's hasher takes twice the time to keep account of blocks.
+fn sha1_of_block(mut block: [u8; 64], len: usize) -> [u8; 20] {
+    block[len] = 0x80;
+    block[56..].copy_from_slice(&(8 * len as u64).to_be_bytes());
+    let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+    compress(&mut state, &[block]);
+    let mut hash = [0; 20];
+    for (octets, word) in hash.chunks_exact_mut(4).zip(state) {
+        octets.copy_from_slice(&word.to_be_bytes());
+    }
+    hash
 }
 
 /// Types for ports, in order; of messages that neither ask nor answer type and code, from sender to receiver.

@@ -132,7 +132,8 @@ impl Flow {
     pub fn add(&mut self, packet: &Packet, tick: u32) -> bool {
         let time = packet.time.as_nanos();
         if !self.has_news() {
-            (self.since, self.since_tick) = (time, tick);
+            // The last one is that of this report as well: since the one before, the clock may have been set back.
+            (self.since, self.last, self.since_tick) = (time, time, tick);
         }
         self.since = self.since.min(time);
         self.last = self.last.max(time);

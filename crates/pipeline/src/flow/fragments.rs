@@ -39,13 +39,13 @@ impl Default for Fragments {
 }
 
 impl Fragments {
-    /// A fragment, the first or another one. One that comes before the first belongs to its addresses only.
+    /// A fragment, the first or another one, in this tunnel (0: none), in which addresses may be another's. One that comes before the first belongs to its addresses only.
     #[cold]
-    pub(super) fn join(&mut self, packet: &mut Packet, layers: &Layers) {
+    pub(super) fn join(&mut self, packet: &mut Packet, layers: &Layers, tunnel: u32) {
         if self.places.is_empty() {
             self.places.resize(PLACES, First::default());
         }
-        let hash = self.hash(packet, layers);
+        let hash = self.hash(packet, layers, tunnel);
         let place = &mut self.places[hash as usize % PLACES];
         let time = packet.time.as_nanos();
         if layers.fragment_offset == 0 {
@@ -55,8 +55,8 @@ impl Fragments {
         }
     }
 
-    /// Of source, destination, protocol, identification and VLANs.
-    fn hash(&self, packet: &Packet, layers: &Layers) -> u64 {
+    /// Of source, destination, protocol, identification, VLANs and tunnel.
+    fn hash(&self, packet: &Packet, layers: &Layers, tunnel: u32) -> u64 {
         // Of IPv6 the first fragment alone says which protocol it is (RFC 8200, 4.5).
         let (protocol, identification) = match layers.found.network {
             Network::Ipv6 => (0, layers.fragment_id),
@@ -68,7 +68,7 @@ impl Fragments {
         hasher.write(&source.address);
         hasher.write(&destination.address);
         hasher.write_u64(u64::from(protocol) << 32 | u64::from(identification));
-        hasher.write_u64(outer << 16 | inner);
+        hasher.write_u64(u64::from(tunnel) << 32 | outer << 16 | inner);
         hasher.finish()
     }
 }

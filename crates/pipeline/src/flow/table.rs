@@ -87,6 +87,7 @@ impl Table {
 
     /// A table of at most `most` flows.
     fn of(most: usize, timeouts: &Timeouts) -> Self {
+        let ticks = Ticks::of(timeouts);
         Self {
             flows: vec::with_room(most),
             extras: Extras::new(most),
@@ -95,9 +96,9 @@ impl Table {
             by_second: Lists::new(SECONDS, most),
             oldest: 0,
             seed: SeedableRandomState::random(),
-            clock: Clock::default(),
+            clock: Clock::new(ticks.longest() + 1),
             tick: 0,
-            ticks: Ticks::of(timeouts),
+            ticks,
             most,
             memory: most * Self::FLOW + Self::extras_for(most) * Extras::OCTETS,
             live: 0,
@@ -256,7 +257,7 @@ impl Table {
     /// Goes on to the time of a packet, or to that of the clock that gives packets their time, and reports what is due by then.
     #[inline]
     pub fn advance(&mut self, time: Timestamp, mut report: impl FnMut(&Report<'_>)) {
-        // 32 bits of ticks are 13 years: a clock that is set forward by more stands still at their end.
+        // 32 bits of ticks are 13 years, after which time stands still.
         let now = self.clock.see(time).min(u64::from(u32::MAX));
         if now != self.tick {
             self.turn(now, &mut report);

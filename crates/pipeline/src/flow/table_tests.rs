@@ -194,6 +194,40 @@ const TIMEOUTS: Timeouts = Timeouts {
     other: Duration::from_secs(5),
 };
 
+/// Nanoseconds that make everything expire.
+const LONGEST: i64 = 30_100_000_000;
+
+/// Time as it was told: the latest, and since that was told nothing near to it.
+#[derive(Default)]
+struct ObviousClock {
+    latest: Option<i64>,
+    far: Vec<i64>,
+}
+
+impl ObviousClock {
+    /// How far it went on by this.
+    fn went_on(&mut self, time: i64) -> i64 {
+        let second = 1_000_000_000;
+        let latest = *self.latest.get_or_insert(time);
+        if latest - time <= second {
+            self.far.clear();
+            self.latest = Some(latest.max(time));
+            return (time - latest).clamp(0, LONGEST);
+        }
+        // It was set back further still.
+        if self.far.iter().any(|other| other - time > second) {
+            self.far.clear();
+        }
+        self.far.push(time);
+        let (first, last) = (*self.far.iter().min().unwrap(), *self.far.iter().max().unwrap());
+        if last - first < second {
+            return 0;
+        }
+        (self.latest, self.far) = (Some(last), vec![]);
+        (last - first).min(LONGEST)
+    }
+}
+
 fn sorted(mut said: Vec<Said>) -> Vec<String> {
     said.sort_by_key(|(key, reason, ..)| (name(key), format!("{reason:?}")));
     said.iter().map(|said| format!("{said:?}")).collect()
@@ -212,23 +246,14 @@ proptest! {
     fn it_says_what_the_obvious_table_says(steps in prop::collection::vec(step(), 1..400), few in any::<bool>()) {
         let mut table = Table::of(if few { 4 } else { 1000 }, &TIMEOUTS);
         let mut obvious = Obvious::default();
-        let (mut time, mut tick, mut latest) = (1_000_000_000_000_000i64, 0, None);
+        let (mut time, mut tick, mut clock) = (1_000_000_000_000_000i64, 0, ObviousClock::default());
         let (mut came, mut reported) = (0u64, 0u64);
         for (n, step) in (1..).zip(&steps) {
             time += step.later * 100_000_000;
             let packet = packet(step, time as u64, n);
-            match latest {
-                Some(before) if time <= before => {
-                    if before - time > 1_000_000_000 { latest = Some(time); }
-                }
-                Some(before) => {
-                    for _ in 0..(time - before) / 100_000_000 {
-                        tick += 1;
-                        obvious.tick(tick, &TIMEOUTS);
-                    }
-                    latest = Some(time);
-                }
-                None => latest = Some(time),
+            for _ in 0..clock.went_on(time) / 100_000_000 {
+                tick += 1;
+                obvious.tick(tick, &TIMEOUTS);
             }
             let mut said = vec![];
             let evicted_before = table.evicted();

@@ -1,6 +1,6 @@
 //! What the segments of a connection tell: how it began, how long answers took, what came again, late or twice.
 //!
-//! After tshark's `tcp.analysis`, of which docs/flows.md lists the differences. Sequence numbers are compared as RFC 9293 does, modulo 2^32.
+//! After tshark's `tcp.analysis`, of which crates/pipeline/tests/flows.rs has the differences and their reasons. Sequence numbers are compared as RFC 9293 does, modulo 2^32.
 
 use super::key::Side;
 use super::packet::Segment;

@@ -117,6 +117,11 @@ impl Ticks {
         Self { active: ticks(active), idle }
     }
 
+    /// After which every flow is reported, and is over if nothing came.
+    pub(super) fn longest(&self) -> u64 {
+        self.idle.into_iter().fold(self.active, u64::max)
+    }
+
     #[inline]
     pub(super) fn idle(&self, kind: Kind) -> u64 {
         self.idle[kind as usize]

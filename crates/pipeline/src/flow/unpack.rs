@@ -49,7 +49,7 @@ impl Unpack {
         mut found: impl FnMut(&Packet, &Frame<'f>, &Headers<'_>),
     ) {
         let mut packet = Packet::of(frame, headers);
-        complete(&mut packet, frame, headers, &mut self.known);
+        complete(&mut packet, frame, headers, &mut self.known, 0);
         if self.depth > 0
             && let Some(inside) = Inside::of(frame, headers)
         {
@@ -73,7 +73,7 @@ impl Unpack {
         for _ in 0..*depth {
             let headers = layers.headers(&inside.frame);
             let mut packet = Packet::of(&inside.frame, &headers);
-            complete(&mut packet, &inside.frame, &headers, known);
+            complete(&mut packet, &inside.frame, &headers, known, carrier);
             around += 1 + packet.tunnel.map_or(0, |tunnel| tunnel.depth);
             // Labels or a session on the inner link are nearer.
             let (kind, id) = packet.tunnel.map_or((inside.kind, inside.id), |tunnel| (tunnel.kind, tunnel.id));
@@ -94,27 +94,27 @@ impl Unpack {
 
 /// Adds to a packet what its headers alone do not tell. In its place: to copy what was just written octet by octet would make the processor wait.
 #[inline(always)]
-fn complete(packet: &mut Packet, frame: &Frame<'_>, headers: &Headers<'_>, known: &mut Known) {
+fn complete(packet: &mut Packet, frame: &Frame<'_>, headers: &Headers<'_>, known: &mut Known, tunnel: u32) {
     if packet.segment.is_some_and(|segment| segment.has(Segment::SYN) && !segment.has(Segment::ACK)) {
         packet.guess = Syn::of(frame, headers).map(|syn| known.systems.guess(&syn));
     }
     if let Headers::Read(layers) = headers {
-        belong(packet, frame, layers, &mut known.fragments);
+        belong(packet, frame, layers, &mut known.fragments, tunnel);
     }
 }
 
 /// Finds the conversation of fragments and ICMP errors.
-fn belong(packet: &mut Packet, frame: &Frame<'_>, layers: &Layers, fragments: &mut Fragments) {
+fn belong(packet: &mut Packet, frame: &Frame<'_>, layers: &Layers, fragments: &mut Fragments, tunnel: u32) {
     if layers.found.fragment {
-        fragments.join(packet, layers);
+        fragments.join(packet, layers, tunnel);
     } else if layers.found.transport == Transport::Icmp && is_error(layers.protocol, layers.icmp_type) {
-        quote(packet, frame, layers, fragments);
+        quote(packet, frame, layers, fragments, tunnel);
     }
 }
 
 /// Gives an ICMP error to the conversation that it quotes, if that can be read.
 #[cold]
-fn quote(packet: &mut Packet, frame: &Frame<'_>, error: &Layers, fragments: &mut Fragments) {
+fn quote(packet: &mut Packet, frame: &Frame<'_>, error: &Layers, fragments: &mut Fragments, tunnel: u32) {
     let Some(data) = frame.data.get(error.transport_at as usize + BEFORE_QUOTE..) else { return };
     // It ends early, as a capture does: that its header promises more means nothing.
     let wire_len = u32::from(u16::MAX).max(data.len() as u32);
@@ -134,7 +134,7 @@ fn quote(packet: &mut Packet, frame: &Frame<'_>, error: &Layers, fragments: &mut
     let mut quoted = Packet::of(&quote, &Headers::Read(&layers));
     quoted.key = quoted.key.beside(&packet.key);
     if found.fragment && layers.fragment_offset > 0 {
-        fragments.join(&mut quoted, &layers);
+        fragments.join(&mut quoted, &layers, tunnel);
     }
     // Whoever sends it answers to what it quotes.
     packet.key = quoted.key;

@@ -36,7 +36,7 @@ pub(super) fn write(
     out.literal(b"\"destination\":{");
     endpoint(out, flow, initiator.other(), found.map(|found| found.destination));
     if let Some(seen) = seen {
-        app::write(out, seen);
+        out.apart(|out| app::write(out, seen));
     }
     out.literal(b"\"ringtap\":{");
     if let Some(found) = found {
@@ -44,7 +44,7 @@ pub(super) fn write(
     }
     link(out, flow);
     if let Some(tunnel) = extra.and_then(Extra::tunnel) {
-        through(out, tunnel, extra.and_then(Extra::carrier));
+        out.apart(|out| through(out, tunnel, extra.and_then(Extra::carrier)));
     }
     sender(out, flow.guess(), systems);
     out.literal(b"\"flow\":{\"id\":\"");
@@ -58,32 +58,26 @@ pub(super) fn write(
     out.literal(b"\"destination\":{");
     side(out, flow, initiator.other());
     measured(out, flow);
-    if let Some(IcmpErrors { messages, last: [kind, code] }) = extra.and_then(Extra::icmp_errors) {
-        out.literal(b"\"icmp_errors\":{\"count\":");
-        out.value(messages.into());
-        out.literal(b"\"type\":");
-        out.octet_value(kind);
-        out.literal(b"\"code\":");
-        out.octet_value(code);
-        out.close(b'}');
+    if let Some(errors) = extra.and_then(Extra::icmp_errors) {
+        out.apart(|out| icmp_errors(out, errors));
     }
     out.close(b'}');
     if let Some(seen) = seen {
-        app::write_own(out, seen);
+        out.apart(|out| app::write_own(out, seen));
     }
     out.close(b'}');
     out.finish();
 }
 
 /// The number of a flow.
+#[inline(always)]
 fn number(out: &mut Out<'_>, id: u64) {
-    out.hex32((id >> 32) as u32);
-    out.hex32(id as u32);
-    // The second "0x" goes.
-    out.cut(8, 2);
+    out.literal(b"0x");
+    out.hex64(id);
 }
 
 /// Who the initiator probably is.
+#[inline(always)]
 fn sender(out: &mut Out<'_>, guess: Guess, systems: &Systems) {
     let Some(hops) = guess.hops() else { return };
     out.literal(b"\"os_guess\":{");
@@ -102,6 +96,18 @@ fn sender(out: &mut Out<'_>, guess: Guess, systems: &Systems) {
     out.close(b'}');
 }
 
+#[inline(never)]
+fn icmp_errors(out: &mut Out<'_>, IcmpErrors { messages, last: [kind, code] }: IcmpErrors) {
+    out.literal(b"\"icmp_errors\":{\"count\":");
+    out.value(messages.into());
+    out.literal(b"\"type\":");
+    out.octet_value(kind);
+    out.literal(b"\"code\":");
+    out.octet_value(code);
+    out.close(b'}');
+}
+
+#[inline(never)]
 fn through(out: &mut Out<'_>, tunnel: Tunnel, carrier: Option<u64>) {
     let Tunnel { kind, depth, id, .. } = tunnel;
     out.literal(b"\"tunnel\":{\"kind\":\"");
@@ -121,6 +127,7 @@ fn through(out: &mut Out<'_>, tunnel: Tunnel, carrier: Option<u64>) {
     out.close(b'}');
 }
 
+#[inline(always)]
 fn network(out: &mut Out<'_>, flow: &Flow, found: Option<&Found<'_>>) {
     let key = flow.key();
     out.literal(b"\"network\":{");
@@ -153,6 +160,7 @@ fn network(out: &mut Out<'_>, flow: &Flow, found: Option<&Found<'_>>) {
     out.close(b'}');
 }
 
+#[inline(always)]
 fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side, place: Option<Text<'_>>) {
     let (key, Sent { packets, octets }) = (flow.key(), flow.delta(side));
     let end = key.end(side);
@@ -175,6 +183,7 @@ fn endpoint(out: &mut Out<'_>, flow: &Flow, side: Side, place: Option<Text<'_>>)
 }
 
 /// What a packet record has under the same names.
+#[inline(always)]
 fn link(out: &mut Out<'_>, flow: &Flow) {
     let key = flow.key();
     let ether_type = key.end(Side::Low).port;
@@ -198,6 +207,7 @@ fn link(out: &mut Out<'_>, flow: &Flow) {
 }
 
 /// What an end did: in all, and what was odd since the last report.
+#[inline(always)]
 fn side(out: &mut Out<'_>, flow: &Flow, side: Side) {
     let Sent { packets, octets } = flow.total(side);
     out.literal(b"\"total_bytes\":");
@@ -207,19 +217,33 @@ fn side(out: &mut Out<'_>, flow: &Flow, side: Side) {
     if flow.is_tcp() {
         out.literal(b"\"tcp_flags\":");
         out.flags(&TCP_FLAGS[usize::from(flow.tcp_flags(side))]);
-        let Anomalies { retransmitted, out_of_order, duplicate, zero_window } = flow.anomalies(side);
-        out.literal(b"\"retransmitted\":");
-        out.value(retransmitted.into());
-        out.literal(b"\"out_of_order\":");
-        out.value(out_of_order.into());
-        out.literal(b"\"duplicate\":");
-        out.value(duplicate.into());
-        out.literal(b"\"zero_window\":");
-        out.value(zero_window.into());
+        anomalies(out, flow.anomalies(side));
     }
     out.close(b'}');
 }
 
+/// Of most ends there is none, which is a single text.
+#[inline(always)]
+fn anomalies(out: &mut Out<'_>, anomalies: Anomalies) {
+    if anomalies == Anomalies::default() {
+        return out.literal(b"\"retransmitted\":0,\"out_of_order\":0,\"duplicate\":0,\"zero_window\":0,");
+    }
+    out.apart(|out| odd(out, anomalies));
+}
+
+#[inline(never)]
+fn odd(out: &mut Out<'_>, Anomalies { retransmitted, out_of_order, duplicate, zero_window }: Anomalies) {
+    out.literal(b"\"retransmitted\":");
+    out.value(retransmitted.into());
+    out.literal(b"\"out_of_order\":");
+    out.value(out_of_order.into());
+    out.literal(b"\"duplicate\":");
+    out.value(duplicate.into());
+    out.literal(b"\"zero_window\":");
+    out.value(zero_window.into());
+}
+
+#[inline(always)]
 fn measured(out: &mut Out<'_>, flow: &Flow) {
     if flow.is_tcp() {
         out.literal(b"\"handshake\":\"");

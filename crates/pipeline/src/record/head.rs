@@ -139,31 +139,53 @@ impl Head {
     }
 }
 
-/// A time as JSON has it, with what it has in common with the one before kept.
+/// A time as JSON has it, with the day of the one before kept.
 pub(super) struct Moment {
-    second: u64,
-    text: [u8; SECONDS],
+    day: u64,
+    /// `"2026-11-23T`, as two words whose upper octets are zero: read as they were written, hence without a wait.
+    text: [u64; 2],
 }
+
+/// Octets of a [`Moment`]'s text.
+const DAY: usize = "\"2026-11-23T".len();
 
 impl Default for Moment {
     fn default() -> Self {
-        Self { second: 0, text: second_text(0) }
+        Self::of_day(0)
     }
 }
 
 impl Moment {
-    /// `"2026-11-23T18:06:00.000000000Z",`
-    pub(super) fn write(&mut self, out: &mut Out<'_>, time: Timestamp) {
-        if time.seconds() != self.second {
-            (self.second, self.text) = (time.seconds(), second_text(time.seconds()));
-        }
-        let nanos = time.subsec_nanos();
-        out.literal(b"\"");
-        out.literal(&self.text);
-        out.literal(&[b'.', b'0' + (nanos / 100_000_000) as u8]);
-        out.literal(&digits(nanos % 100_000_000));
-        out.literal(b"Z\",");
+    fn of_day(day: u64) -> Self {
+        let mut text = [0; 16];
+        text[0] = b'"';
+        text[1..DAY].copy_from_slice(&second_text(day * 86_400)[..DAY - 1]);
+        let [a, b] = *text.as_chunks::<8>().0 else { unreachable!("two halves") };
+        Self { day, text: [a, b].map(u64::from_le_bytes) }
     }
+
+    /// `"2026-11-23T18:06:00.000000000Z",`
+    #[inline(always)]
+    pub(super) fn write(&mut self, out: &mut Out<'_>, time: Timestamp) {
+        let (day, of_day, nanos) = (time.seconds() / 86_400, (time.seconds() % 86_400) as u32, time.subsec_nanos());
+        if day != self.day {
+            *self = Self::of_day(day);
+        }
+        out.piece(&self.text[0].to_le_bytes(), 8);
+        out.piece(&self.text[1].to_le_bytes(), DAY - 8);
+        let [hour, minute, second] = [of_day / 3600, of_day / 60 % 60, of_day % 60].map(|n| two_digits(n.into()));
+        let colons = u64::from(b':') << 16 | u64::from(b':') << 40;
+        out.piece(&(hour | minute << 24 | second << 48 | colons).to_le_bytes(), 8);
+        out.piece(&[b'.', b'0' + (nanos / 100_000_000) as u8], 2);
+        out.piece(&digits(nanos % 100_000_000), 8);
+        out.piece(b"Z\",\0", 3);
+    }
+}
+
+/// A number below 100 as text, the first digit in the lowest octet.
+#[inline(always)]
+const fn two_digits(n: u64) -> u64 {
+    (n / 10) | (n % 10) << 8 | 0x3030
 }
 
 /// `2026-11-23T18:06:00`
@@ -261,6 +283,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn moments_are_jiff_s(times: [u32; 3], nanos in 0..1_000_000_000_u32) {
+            let mut moment = Moment::default();
+            for second in times {
+                let mut room = [0; crate::batch::MAX_RECORD];
+                let mut out = Out::new(&mut room);
+                moment.write(&mut out, Timestamp::from_parts(second.into(), nanos));
+                let len = out.len();
+                let expected = jiff::Timestamp::new(second.into(), nanos as i32).unwrap();
+                prop_assert_eq!(std::str::from_utf8(&room[..len]).unwrap(), format!("\"{expected:.9}\","));
+            }
+        }
+
         #[test]
         fn any_sequence_may_follow_any_other(sequences in proptest::collection::vec(any::<u64>(), 1..20)) {
             let mut head = Head::new(RecordKind::Packet, "s", "h", "eth0", 7, 1);

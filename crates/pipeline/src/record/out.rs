@@ -70,7 +70,16 @@ impl<'a, const ROOM: usize> Out<'a, ROOM> {
         self.buffer[at..][..N].copy_from_slice(piece);
     }
 
+    /// What is written by a function that is not inlined. Not lent itself: its position would be kept in memory from there on, and each piece cost a store more.
+    #[inline(always)]
+    pub(super) fn apart(&mut self, write: impl FnOnce(&mut Out<'_, ROOM>)) {
+        let mut out = Out { buffer: self.buffer, position: self.position };
+        write(&mut out);
+        self.position = out.position;
+    }
+
     /// Text that needs no escaping.
+    #[inline(always)]
     pub(super) fn text(&mut self, text: &str) {
         self.buffer[self.position..][..text.len()].copy_from_slice(text.as_bytes());
         self.position += text.len();
@@ -135,18 +144,23 @@ impl<'a, const ROOM: usize> Out<'a, ROOM> {
         self.piece(&(digits | ASCII).to_le_bytes(), 8);
     }
 
-    /// A decimal number of any size.
+    /// A decimal number of any size, most of which are below 2^32.
+    #[inline(always)]
     pub(super) fn long(&mut self, n: u64) {
         match u32::try_from(n) {
             Ok(n) => self.number(n),
-            Err(_) => {
-                self.long(n / 100_000_000);
-                self.piece(&(eight_digits((n % 100_000_000) as u32) | ASCII).to_le_bytes(), 8);
-            }
+            Err(_) => self.apart(|out| out.longer(n)),
         }
     }
 
+    #[inline(never)]
+    fn longer(&mut self, n: u64) {
+        self.long(n / 100_000_000);
+        self.piece(&(eight_digits((n % 100_000_000) as u32) | ASCII).to_le_bytes(), 8);
+    }
+
     /// The same as a value.
+    #[inline(always)]
     pub(super) fn long_value(&mut self, n: u64) {
         self.long(n);
         self.piece(b",", 1);
@@ -213,6 +227,7 @@ impl<'a, const ROOM: usize> Out<'a, ROOM> {
     }
 
     /// A 16-bit number as `0x88cc`.
+    #[inline(always)]
     pub(super) fn hex16(&mut self, n: u16) {
         let [high, low] = n.to_be_bytes();
         let ([a, b], [c, d]) = (HEX_LOWER[usize::from(high)], HEX_LOWER[usize::from(low)]);
@@ -221,17 +236,15 @@ impl<'a, const ROOM: usize> Out<'a, ROOM> {
 
     /// A 32-bit number as `0x0123abcd`.
     pub(super) fn hex32(&mut self, n: u32) {
-        self.hex16((n >> 16) as u16);
-        self.hex16(n as u16);
-        // The second half's "0x" goes.
-        self.cut(4, 2);
+        self.literal(b"0x");
+        self.literal(&hex_digits(n).to_be_bytes());
     }
 
-    /// Takes `n` octets out that stand before the last `behind`.
-    pub(super) fn cut(&mut self, behind: usize, n: usize) {
-        let from = self.position - behind;
-        self.buffer.copy_within(from..self.position, from - n);
-        self.position -= n;
+    /// The 16 hexadecimal digits of a number.
+    #[inline(always)]
+    pub(super) fn hex64(&mut self, n: u64) {
+        self.literal(&hex_digits((n >> 32) as u32).to_be_bytes());
+        self.literal(&hex_digits(n as u32).to_be_bytes());
     }
 
     /// An array of the tables' flags, which is short as a rule.
@@ -258,6 +271,19 @@ fn two_octets(first: u8, second: u8) -> ([u8; 8], usize) {
     let bits = first >> 32;
     let text = first & 0xffff_ffff | (second & 0xffff_ffff) << bits;
     (text.to_le_bytes(), ((bits + (second >> 32)) / 8) as usize)
+}
+
+/// The eight hexadecimal digits of a number, the first in the highest octet.
+#[inline(always)]
+fn hex_digits(n: u32) -> u64 {
+    // Each half goes to the upper half of twice its room, until every digit has an octet.
+    let mut digits = u64::from(n);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // 1 for each digit above 9: 6 more reach the next bit.
+    let letters = (digits + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    digits + ASCII + letters * u64::from(b'a' - b'9' - 1)
 }
 
 /// Makes digits of digit values.
@@ -359,6 +385,8 @@ mod tests {
         fn numbers_are_std_s(n: u32) {
             prop_assert_eq!(written(|out| out.number(n)), n.to_string());
             prop_assert_eq!(written(|out| out.hex32(n)), format!("{n:#010x}"));
+            let long = u64::from(n) << 32 | u64::from(n.rotate_left(9));
+            prop_assert_eq!(written(|out| out.hex64(long)), format!("{long:016x}"));
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! From frames to flows: some packets ahead, so that their flows are in the cache when their turn comes, and reports into batches.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 use capture::{CaptureError, RxBatch, Timestamp};
@@ -21,8 +21,8 @@ pub struct Flows {
     apps: Option<Apps>,
     /// Which packets have records as well.
     chosen: PacketRecords,
-    /// Time goes on though no packet comes.
-    live: bool,
+    /// Time goes on though no packet comes; packets may come so much later than they were seen.
+    live: Option<Duration>,
 }
 
 /// Why reports cannot be written any more.
@@ -34,9 +34,9 @@ enum Cut {
 
 impl Flows {
     /// `chosen` are the packets that have records as well. `live`: the packets' clock is this machine's, so that flows end by it while no packet
-    /// comes; of a file time is what its packets say.
+    /// comes, and the longest time that a packet waits in the ring; of a file time is what its packets say.
     #[must_use]
-    pub fn new(table: Table, unpack: Unpack, chosen: PacketRecords, live: bool) -> Self {
+    pub fn new(table: Table, unpack: Unpack, chosen: PacketRecords, live: Option<Duration>) -> Self {
         Self { table, unpack, ahead: ArrayVec::new(), apps: None, chosen, live }
     }
 
@@ -145,10 +145,9 @@ impl Flows {
         control: &Control,
         now: Instant,
     ) -> Result<(), CaptureError> {
-        if !self.live {
-            return Ok(());
-        }
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Some(delay) = self.live else { return Ok(()) };
+        // Not ahead of packets that are still to come: they would look like those of a clock that was set back.
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(delay);
         let clock = Timestamp::from_parts(clock.as_secs(), clock.subsec_nanos());
         let mut cut = None;
         self.table.advance(clock, |report| write(report, output, source, control, now, &mut cut));

@@ -57,11 +57,10 @@ impl Layer for BTreeMap<String, String> {
 }
 
 /// What becomes of frames.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Records {
     /// One record per frame.
-    #[default]
     Packets,
     /// Reports of flows: who talked to whom, how much, how long answers took.
     Flows,
@@ -207,7 +206,7 @@ options! {
         #[serde(rename = "to", deserialize_with = "sinks")]
         to: Vec<String>,
 
-        /// What becomes of frames [default: packets]
+        /// What becomes of frames [default: auto; of a capture file: packets]
         #[arg(long, value_enum)]
         records: Option<Records>,
 
@@ -310,7 +309,7 @@ options! {
         #[serde(rename = "off")]
         no_enrich: Option<bool>,
 
-        /// Database of countries (MMDB of any maker), read again when it is replaced [default: country.mmdb in /var/lib/ringtap, or GeoLite2-Country.mmdb in /var/lib/GeoIP or /usr/share/GeoIP, if there]
+        /// Database of countries (MMDB of any maker, or lines of ranges), read again when it is replaced [default: country.mmdb in /var/lib/ringtap, or GeoLite2-Country.mmdb in /var/lib/GeoIP or /usr/share/GeoIP, if there]
         #[arg(long, value_name = "FILE")]
         geo_country: Option<PathBuf>,
 

@@ -52,7 +52,7 @@ impl Lan {
         wait_for_carrier(&self.station, far);
     }
 
-    /// Starts `ringtap run -i tap0` at the sensor and waits until it captures.
+    /// Starts `ringtap run -i tap0` at the sensor and waits until it captures. Records are of packets only, unless the arguments say otherwise.
     pub(crate) fn run(&self, arguments: &[&str]) -> Running {
         self.run_on(&["tap0"], arguments)
     }
@@ -61,6 +61,9 @@ impl Lan {
         let mut all = vec!["run"];
         interfaces.iter().for_each(|interface| all.extend(["-i", interface]));
         all.extend(arguments);
+        if !arguments.contains(&"--records") {
+            all.extend(PACKETS);
+        }
         let running = start(Some(&self.sensor), &all);
         interfaces.iter().for_each(|interface| running.wait_for(&format!("capturing on {interface} ")));
         running
@@ -98,6 +101,9 @@ impl Lan {
         })
     }
 }
+
+/// Records of packets only.
+pub(crate) const PACKETS: [&str; 2] = ["--records", "packets"];
 
 /// Until then the kernel drops what is sent, without an error (`linkwatch_event` runs up to a second late).
 pub(crate) fn wait_for_carrier(namespace: &NetNs, name: &str) {

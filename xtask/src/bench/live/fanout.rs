@@ -22,7 +22,7 @@ pub(super) fn run(program: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("records.ndjson");
     let mut command = Command::new(program);
-    command.args(["run", "-i", "b0", "--queues", "2", "--summary", "json", "--to"]);
+    command.args(["run", "-i", "b0", "--queues", "2", "--records", "packets", "--summary", "json", "--to"]);
     command.arg(format!("file://{}", file.display()));
     let (run, _, sent) = wire.capture(command, "capturing on", || wire.send(FRAMES, Some(RATE)))?;
     ensure!(run.usage.code == Some(0), "ringtap failed: {}", run.stderr);
