@@ -8,13 +8,22 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use maxminddb::{MaxMindDbError, Reader, WithinOptions};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::network::Network;
+use super::ranges::Range;
 
 /// Octets of a database at most.
 const LARGEST: u64 = 1 << 30;
 
 /// Characters of a name at most, as octets of its text: records are bounded.
 const NAME_OCTETS: usize = 64;
+
+/// Values that are read for each octet of a database at most: records share what they have in common, so that more is read than there is.
+const WORK: usize = 16;
+
+/// As many are read in any case.
+const WORK_AT_LEAST: usize = 1 << 20;
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -91,8 +100,9 @@ impl Database {
     /// `path` is for messages.
     pub(super) fn parse(octets: Vec<u8>, path: &Path, part: Part) -> Result<Self, DatabaseError> {
         let damaged = |reason: String| DatabaseError::Damaged { path: path.to_owned(), reason };
+        let length = octets.len();
         let reader = Reader::from_source(octets).map_err(|error| damaged(error.to_string()))?;
-        let database = flatten(&reader, part).map_err(|error| damaged(error.to_string()))?;
+        let database = flatten(&reader, length, part).map_err(|error| damaged(error.to_string()))?;
         if database.entries.len() == 1 {
             let wanted = match part {
                 Part::Country => "countries",
@@ -106,16 +116,19 @@ impl Database {
 }
 
 /// Walks the whole tree once.
-fn flatten(reader: &Reader<Vec<u8>>, part: Part) -> Result<Database, MaxMindDbError> {
+fn flatten(reader: &Reader<Vec<u8>>, octets: usize, part: Part) -> Result<Database, MaxMindDbError> {
     let metadata = reader.metadata();
     let mut database = Database { entries: vec![Entry::default()], built: metadata.build_epoch, ..Database::default() };
     let mut by_offset: HashMap<usize, u32> = HashMap::new();
     let mut by_entry: HashMap<Entry, u32> = HashMap::from([(Entry::default(), 0)]);
-    // A tree has one leaf more than nodes. What has many more goes in circles: it would take for ever.
-    let most = (metadata.node_count as usize).saturating_mul(8).saturating_add(8);
-    let all = WithinOptions::default().include_networks_without_data();
+    // A tree has one leaf more than nodes. Makers let a few networks be other names of all of IPv4; what has many more leaves goes in circles, and
+    // would take for ever. So the other names are walked as well: their leaves are to be counted.
+    let nodes = metadata.node_count as usize;
+    let (most, most_ranges) = (nodes.saturating_mul(8).saturating_add(8), nodes.saturating_mul(4).saturating_add(16));
+    let mut work = octets.saturating_mul(WORK).saturating_add(WORK_AT_LEAST);
+    let all = WithinOptions::default().include_networks_without_data().include_aliased_networks();
     for (n, found) in reader.networks(all)?.enumerate() {
-        if n > most {
+        if n > most || database.v4.len() + database.v6.len() > most_ranges {
             return Err(MaxMindDbError::invalid_database("its tree goes in circles"));
         }
         let found = found?;
@@ -123,7 +136,12 @@ fn flatten(reader: &Reader<Vec<u8>>, part: Part) -> Result<Database, MaxMindDbEr
         let entry = match by_offset.get(&offset) {
             Some(&entry) => entry,
             None => {
-                let entry = found.decode::<Value>()?.map(|value| value.entry(part)).unwrap_or_default();
+                let read = found.decode::<Measured>()?;
+                let Some(left) = work.checked_sub(read.as_ref().map_or(0, |read| read.work)) else {
+                    return Err(MaxMindDbError::invalid_database("its records are longer than its data"));
+                };
+                work = left;
+                let entry = read.map(|read| read.value.entry(part)).unwrap_or_default();
                 let next = by_entry.len() as u32;
                 let number = *by_entry.entry(entry.clone()).or_insert(next);
                 if number == next {
@@ -145,19 +163,31 @@ fn flatten(reader: &Reader<Vec<u8>>, part: Part) -> Result<Database, MaxMindDbEr
             }
             IpAddr::V6(first) => {
                 let first = u128::from(first);
-                let behind =
-                    1_u128.checked_shl(128 - u32::from(network.prefix()).min(128)).and_then(|n| first.checked_add(n));
-                append(&mut database.v6, first, behind, entry);
                 // A range that holds all of IPv4 (::/96) is IPv4's, too.
                 if first == 0 && network.prefix() <= 96 {
                     append(&mut database.v4, 0, None, entry);
                 }
+                // Addresses that stand for others of IPv4 have a range, whatever a database says of them.
+                if is_translated(first, network.prefix()) {
+                    continue;
+                }
+                let behind =
+                    1_u128.checked_shl(128 - u32::from(network.prefix()).min(128)).and_then(|n| first.checked_add(n));
+                append(&mut database.v6, first, behind, entry);
             }
         }
     }
     database.v4.sort_by_key(|&(start, _)| start);
     database.v6.sort_by_key(|&(start, _)| start);
     Ok(database)
+}
+
+/// Whether all of these addresses stand for others of IPv4.
+fn is_translated(first: u128, prefix: u8) -> bool {
+    let holds = |network: &Network| {
+        network.prefix() <= prefix && network.range_v6().is_some_and(|(from, to)| (from..=to).contains(&first))
+    };
+    Range::Translated.networks().iter().any(holds)
 }
 
 /// Networks come in order: one that begins where the one before ended takes the place of its end.
@@ -242,7 +272,26 @@ fn cut(name: &str) -> String {
     name[..end].replace(char::is_control, " ").trim().to_owned()
 }
 
-impl<'de> Deserialize<'de> for Value {
+/// A value, and what it took to read it.
+#[derive(Debug)]
+struct Measured {
+    value: Value,
+    /// How many values, one for every 16 octets of texts among them.
+    work: usize,
+}
+
+impl Measured {
+    fn one<E>(value: Value) -> Result<Self, E> {
+        Ok(Self { value, work: 1 })
+    }
+}
+
+/// What it takes to read a text.
+fn work(text: &str) -> usize {
+    1 + text.len() / 16
+}
+
+impl<'de> Deserialize<'de> for Measured {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyValue)
     }
@@ -251,50 +300,55 @@ impl<'de> Deserialize<'de> for Value {
 struct AnyValue;
 
 impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
+    type Value = Measured;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a record")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<Measured, E> {
+        Ok(Measured { value: Value::Text(text.to_owned()), work: work(text) })
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number))
+    fn visit_u64<E>(self, number: u64) -> Result<Measured, E> {
+        Measured::one(Value::Number(number))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = BTreeMap::new();
-        while let Some((key, value)) = entries.next_entry::<String, Value>()? {
-            map.insert(key, value);
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Measured, A::Error> {
+        let (mut map, mut sum) = (BTreeMap::new(), 1);
+        while let Some((key, read)) = entries.next_entry::<String, Measured>()? {
+            sum += work(&key) + read.work;
+            map.insert(key, read.value);
         }
-        Ok(Value::Map(map))
+        Ok(Measured { value: Value::Map(map), work: sum })
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Measured, A::Error> {
+        let mut sum = 1;
+        // Not skipped: what that took would not be known.
+        while let Some(read) = items.next_element::<Measured>()? {
+            sum += read.work;
+        }
+        Ok(Measured { value: Value::Other, work: sum })
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(u64::try_from(number).map_or(Value::Other, Value::Number))
+    fn visit_i64<E>(self, number: i64) -> Result<Measured, E> {
+        Measured::one(u64::try_from(number).map_or(Value::Other, Value::Number))
     }
 
-    fn visit_u128<E>(self, _: u128) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_u128<E>(self, _: u128) -> Result<Measured, E> {
+        Measured::one(Value::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_f64<E>(self, _: f64) -> Result<Measured, E> {
+        Measured::one(Value::Other)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E>(self, _: bool) -> Result<Measured, E> {
+        Measured::one(Value::Other)
     }
 
-    fn visit_bytes<E>(self, _: &[u8]) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bytes<E>(self, octets: &[u8]) -> Result<Measured, E> {
+        Ok(Measured { value: Value::Other, work: 1 + octets.len() / 16 })
     }
 }
