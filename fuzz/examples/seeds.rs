@@ -1,9 +1,11 @@
-//! Writes seeds into the folder named by the first argument: frames of every protocol, files of them, and payloads that are read.
+//! Writes seeds into the folder named by the first argument: frames of every protocol, files of them, payloads that are read, and databases of addresses.
 
 use std::path::Path;
 use std::{env, fs, io};
 
+use serde_json::json;
 use testkit::frames::{self, LINK_TYPES};
+use testkit::mmdb::{self, Mmdb};
 use testkit::random::Random;
 
 fn main() -> io::Result<()> {
@@ -12,6 +14,7 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&records)?;
     fs::create_dir_all(&files)?;
     payloads(&Path::new(&folder).join("payloads"))?;
+    databases(&Path::new(&folder).join("databases"))?;
     let mut random = Random::new(1);
     for number in 0..400 {
         let mut input = Vec::new();
@@ -52,6 +55,25 @@ fn payloads(folder: &Path) -> io::Result<()> {
     fs::write(folder.join("two"), [packet(0x11, 5, first), packet(0x11, 35, second)].concat())?;
     let request = b"GET /x HTTP/1.1\r\nHost: a.example:80\r\n\r\n";
     fs::write(folder.join("request"), packet(0x21, 5, request))
+}
+
+/// Databases of each version and size of node: countries, systems, both, networks of IPv4 by another name, and without IPv4.
+fn databases(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("countries"), mmdb::countries().octets())?;
+    fs::write(folder.join("systems"), mmdb::systems().octets())?;
+    let country = json!({"country": {"iso_code": "SK", "names": {"en": "Slovakia"}}, "traits": [true, 1.5, -3]});
+    let flat = json!({"country_code": "AT", "country_name": "Austria", "asn": "AS64496", "as_name": "An organization"});
+    for bits in [24, 28, 32] {
+        let v4 = Mmdb::new(4, bits, "v4").insert("1.0.0.0/8", &country).insert("1.2.0.0/16", &flat).octets();
+        fs::write(folder.join(format!("v4-{bits}")), v4)?;
+        let mut v6 = Mmdb::new(6, bits, "v6");
+        v6.insert("2000::/3", &country).insert("2a00::/16", &flat);
+        fs::write(folder.join(format!("v6-{bits}")), v6.octets())?;
+        v6.insert("1.2.3.0/24", &flat).alias_of_ipv4("2002::".parse().expect("an address"), 16);
+        fs::write(folder.join(format!("both-{bits}")), v6.octets())?;
+    }
+    Ok(())
 }
 
 fn pcap(random: &mut Random, magic: u32, word: fn(u32) -> [u8; 4]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::*;
 use serde_json::Value;
@@ -233,5 +233,75 @@ fn losses_show_as_segments_that_come_again_and_as_many_as_tshark_finds() {
         } else {
             assert!(again > 0, "{ours:?}");
         }
+    }
+}
+
+/// What iperf3 says of one run: the port of the connection that sends, octets sent and received, segments sent again.
+#[derive(Debug)]
+struct Said {
+    port: u64,
+    sent: u64,
+    received: u64,
+    again: u64,
+}
+
+fn iperf(network: &Network) -> Said {
+    // One that ends by itself: it has not always done with a run when the client has.
+    let mut server = network.serve("iperf3", &["-s", "-1"], 5201);
+    // Hardly faster than its windows grow: of what still waits to be sent when it has had enough, nothing would ever be sent.
+    let client = ["-c", ADDRESSES[1], "-n", "1M", "-l", "8K", "-b", "20M", "-J"];
+    let json: Value = serde_json::from_slice(&network.client.run("iperf3", &client).stdout).unwrap();
+    let begin = Instant::now();
+    while server.0.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "the server does not end");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let end =
+        |sum: &str, name: &str| json["end"][sum][name].as_u64().unwrap_or_else(|| panic!("{sum}.{name} in {json}"));
+    Said {
+        port: json["start"]["connected"][0]["local_port"].as_u64().unwrap_or_else(|| panic!("{json}")),
+        sent: end("sum_sent", "bytes"),
+        received: end("sum_received", "bytes"),
+        again: end("sum_sent", "retransmits"),
+    }
+}
+
+#[test]
+fn what_iperf3_sends_is_in_its_flow_and_without_losses_nothing_comes_again() {
+    // Headers of Ethernet, IPv4 and TCP, and what TCP's options may add.
+    const HEADERS: u64 = 54;
+    const OPTIONS: u64 = 40;
+    let network = Network::new(None);
+    let sensors = [(&network.client, "client0"), (&network.server, "server0")];
+    let running = sensors.map(|(host, interface)| Network::sensor(host, interface));
+    let said: Vec<_> = (0..3).map(|_| iperf(&network)).collect();
+    for running in running {
+        let done = running.interrupt().expect(0);
+        assert_eq!(done.ledger().frames("ring_dropped"), 0);
+        let reports: Vec<_> =
+            done.records().into_iter().filter(|report| report["destination"]["port"] == 5201).collect();
+        assert!(reports.iter().all(|report| report["ringtap"]["flow"]["handshake"] == "complete"), "{reports:?}");
+        // Each run has two connections: what is to be done is said on the other one.
+        let times: Vec<_> = reports.iter().map(|report| nanos(report, "rtt.total")).collect();
+        assert_round_trip("iperf3", &times, 2 * said.len());
+        let again: Vec<u64> = (said.iter())
+            .map(|said| {
+                let report = reports.iter().find(|report| report["source"]["port"] == said.port).unwrap();
+                let of = |name: &str| report["source"][name].as_u64().unwrap();
+                let (packets, octets) = (of("packets"), of("bytes"));
+                let payload = octets - HEADERS * packets;
+                assert!(said.sent >= 1 << 20 && payload >= said.sent.max(said.received), "{said:?}: {report}");
+                let name = format!("{} {} {} 5201", ADDRESSES[0], said.port, ADDRESSES[1]);
+                let again = ours(std::slice::from_ref(report))[&name][1..].iter().sum();
+                if again == 0 {
+                    assert!(payload <= said.sent + OPTIONS * packets + 100, "and hardly more: {said:?}: {report}");
+                }
+                again
+            })
+            .collect();
+        // Without a loss, too, the sender may take a segment for lost, if this machine is busy; it says how often that was before the end.
+        let at_least = again.iter().zip(&said).all(|(again, said)| *again >= said.again);
+        assert!(at_least && again.contains(&0), "again: {again:?}, {said:?}");
+        assert_eq!(network.relay.dropped(), 0);
     }
 }

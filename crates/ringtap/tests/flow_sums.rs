@@ -116,6 +116,50 @@ fn told_twice_to_stop_it_still_accounts_for_every_packet() {
     assert_eq!(ledger.delivered("kafka://"), 0);
 }
 
+/// Packets of each of [`MANY`] flows.
+const EACH: u64 = 4;
+const MANY: u64 = 20_000;
+
+/// The reports of the end are several times as long as all buffers together, and of two sinks one gives none back.
+#[test]
+fn reports_that_find_no_room_are_cut_off_and_the_others_hold_all_other_packets() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = format!("kafka://{}/flows", dead.local_addr().unwrap());
+    drop(dead);
+    for (timeout, says, reason) in
+        [("50s", "stopped by a second signal", "aborted"), ("1s", "the drain timeout of 1s is over", "drain_timeout")]
+    {
+        let lan = Lan::silent();
+        let sinks = ["--to", &broker, "--to", "stdout:", "--pool-memory", "4MiB", "--drain-timeout", timeout];
+        let running = lan.run(&[&["--records", "flows"], &sinks[..]].concat());
+        lan.send_at(&FrameShape { flows: MANY as u16, ..distinct() }, EACH * MANY, Some(50_000));
+        running.signal("TERM");
+        if reason == "aborted" {
+            running.wait_for("once more to stop at once");
+            thread::sleep(Duration::from_secs(1));
+            running.signal("TERM");
+        }
+        let done = running.finish().expect(1).says(&[says]);
+        let (ledger, records) = (done.ledger(), done.records());
+        let of = |name| number(&ledger.0, "flows", name);
+        let (frames, reports, cut_off) = (&ledger.0["frames"], of("reports"), of("cut_off"));
+        assert_eq!((&frames["processed"], &frames["abandoned"]), (&(EACH * MANY).into(), &0.into()), "{}", ledger.0);
+        // Every flow has so many packets, so that each of the three numbers tells the others.
+        assert!(reports > 0 && cut_off > 0, "{}", ledger.0);
+        assert_eq!((of("reported"), cut_off), (EACH * reports, EACH * (MANY - reports)), "{}", ledger.0);
+        assert_eq!((of("live"), of("unreported")), (0, 0), "{}", ledger.0);
+        let (kafka, stdout) = (ledger.sink("kafka://"), ledger.sink("stdout:"));
+        for sink in [kafka, stdout] {
+            let [produced, delivered, expired] = ["produced", "delivered", "expired"].map(|name| sink[name].as_u64());
+            assert_eq!(produced, Some(reports), "{sink}");
+            assert_eq!(delivered.zip(expired).map(|(delivered, expired)| delivered + expired), produced, "{sink}");
+        }
+        assert_eq!((&kafka["expired"], &kafka["reasons"][reason]), (&reports.into(), &reports.into()), "{kafka}");
+        assert_eq!(stdout["delivered"], records.len(), "{stdout}");
+        assert!(records.iter().all(|report| number(report, "network", "packets") == EACH), "{}", ledger.0);
+    }
+}
+
 /// A SYN of a flow that no other SYN has.
 fn syn(number: u32) -> Vec<u8> {
     let mut frame = numbered(&FrameShape::default(), 0);

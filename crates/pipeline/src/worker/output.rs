@@ -291,11 +291,12 @@ impl Output {
             let now = Instant::now();
             self.counters.stalled(now - then);
             then = now;
-            if let Some(buffer) = self.pool.take() {
-                return Ok(Some(buffer));
-            }
+            // First: sinks that were told to stop at once give all buffers back, and whatever is written into these is lost.
             if control.aborting() {
                 return Ok(None);
+            }
+            if let Some(buffer) = self.pool.take() {
+                return Ok(Some(buffer));
             }
             if control.stopping() && !stopped {
                 stopped = true;
