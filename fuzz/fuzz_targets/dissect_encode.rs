@@ -11,7 +11,7 @@ use capture::{Direction, Frame, FrameFlags, Interface, InterfaceIndex, LinkType,
 use libfuzzer_sys::fuzz_target;
 use pipeline::batch::MAX_RECORD;
 use pipeline::dissect::{Headers, Layers};
-use pipeline::flow::{Report, Table, Timeouts, Unpack};
+use pipeline::flow::{Ahead, Report, Table, Timeouts, Unpack};
 use pipeline::record::{Encoder, Observer};
 use testkit::frames::LINK_TYPES;
 
@@ -77,7 +77,8 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(record, write_any(&mut fresh, &frame, other));
         let value: serde_json::Value = serde_json::from_slice(record).expect("a record is JSON");
         assert_eq!(value["ringtap"]["frame"]["captured_len"], frame.data.len());
-        unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| {
+        ahead.clear();
+        unpack.packets(&frame, &layers.headers(&frame), &mut ahead, |packet, _, _| {
             came += 1;
             let hash = table.prepare(&packet.key);
             table.update(packet, hash, &mut report);

@@ -8,8 +8,9 @@ use capture::Timestamp;
 use crate::pool::{Buffer, ReturnBox};
 use crate::sync::Arc;
 
-/// More octets than any record and its separator take (see `record`): what must be free for one more.
-pub const MAX_RECORD: usize = 4096;
+/// More octets than any record and its separator take (see `record`): what must be free for one more. The longest is a flow's with the longest names
+/// of everything: some 4,300 octets.
+pub const MAX_RECORD: usize = 6144;
 
 /// What a sink tells about a batch without reading its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

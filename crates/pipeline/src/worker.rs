@@ -70,13 +70,17 @@ pub fn run<Q: RxQueue>(
     // for a record counts once it is committed.
     let result = catch_unwind(AssertUnwindSafe(|| receive(queue, matcher, &mut flows, output, control)));
     output.count();
-    if let Some(flows) = flows {
-        flows.end(&mut AtTheEnd, output, control);
-    }
+    let ended = flows.map_or(Ok(()), |flows| {
+        let ended = catch_unwind(AssertUnwindSafe(|| flows.end(&mut AtTheEnd, output, control)));
+        flows.tell(output);
+        ended
+    });
     output.finish();
     let drained = matches!(result, Ok(Ok(()))) && !control.aborting();
     output.account(catch_unwind(AssertUnwindSafe(|| queue.stats())).ok().and_then(Result::ok), drained);
-    result.unwrap_or_else(|panic| resume_unwind(panic))
+    let result = result.unwrap_or_else(|panic| resume_unwind(panic));
+    ended.unwrap_or_else(|panic| resume_unwind(panic));
+    result
 }
 
 fn receive<Q: RxQueue>(

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use pipeline::dissect::{Headers, Layers};
-use pipeline::flow::{Ends, Extra, Report, Side, Table, Timeouts, Unpack};
+use pipeline::flow::{Ahead, Ends, Extra, Report, Side, Table, Timeouts, Unpack};
 
 /// Files of which something differs, and why.
 const REASONS: [(&str, Differs, &str); 9] = [
@@ -121,12 +121,13 @@ fn ours(path: &Path) -> Option<View> {
             view.round_trips.push(there + back);
         }
     };
-    let mut all_read = true;
+    let (mut all_read, mut ahead) = (true, Ahead::new());
     let opened = pcaps::each_frame(path, |frame| {
         all_read &= pcaps::READ.contains(&frame.link_type);
         let headers = layers.headers(frame);
         special |= matches!(headers, Headers::Read(layers) if layers.found.fragment);
-        unpack.packets(frame, &headers, |packet, _, _| {
+        ahead.clear();
+        unpack.packets(frame, &headers, &mut ahead, |packet, _, _| {
             special |= packet.tunnel.is_some() || packet.error.is_some();
             let hash = table.prepare(&packet.key);
             table.update(packet, hash, &mut add);

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use pipeline::dissect::Layers;
-use pipeline::flow::{Ends, Packet, Unpack};
+use pipeline::flow::{Ahead, Ends, Packet, Unpack};
 use pipeline::os::Systems;
 use testkit::queues::OwnedFrame;
 
@@ -44,8 +44,10 @@ fn ends(packet: &Packet) -> String {
 fn ours(path: &Path, systems: &Arc<Systems>) -> Said {
     let mut said = Said::new();
     let (mut unpack, mut layers) = (Unpack::new(0, Arc::clone(systems)), Layers::default());
+    let mut ahead = Ahead::new();
     pcaps::each_frame(path, |frame| {
-        unpack.packets(frame, &layers.headers(frame), |packet, _, _| {
+        ahead.clear();
+        unpack.packets(frame, &layers.headers(frame), &mut ahead, |packet, _, _| {
             let Some(guess) = packet.guess else { return };
             let name = systems.system(guess).map_or_else(
                 || "???".to_owned(),
@@ -134,8 +136,8 @@ fn the_usual_systems_are_known() {
         let systems = Arc::new(Systems::built_in());
         let (mut unpack, mut layers) = (Unpack::new(0, Arc::clone(&systems)), Layers::default());
         let frame = frame.lend();
-        let mut guess = None;
-        unpack.packets(&frame, &layers.headers(&frame), |packet, _, _| guess = packet.guess);
+        let (mut guess, mut ahead) = (None, Ahead::new());
+        unpack.packets(&frame, &layers.headers(&frame), &mut ahead, |packet, _, _| guess = packet.guess);
         let guess = guess.expect("it is a SYN");
         let system = systems.system(guess).map(|system| (system.name.as_str(), system.flavour.as_str()));
         assert_eq!((system, guess.hops()), (Some((name, flavour)), Some(hops)), "{name} {flavour}");

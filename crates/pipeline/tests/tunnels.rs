@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pipeline::dissect::Layers;
-use pipeline::flow::{Extra, IcmpErrors, Report, Side, Table, Timeouts, Unpack};
+use pipeline::flow::{Ahead, Extra, IcmpErrors, Report, Side, Table, Timeouts, Unpack};
 
 /// A flow, as far as these tests ask.
 #[derive(Clone, Debug)]
@@ -43,8 +43,10 @@ fn flows(depth: u8) -> Vec<Said> {
             errors: extra.and_then(Extra::icmp_errors),
         });
     };
+    let mut ahead = Ahead::new();
     let opened = pcaps::each_frame(&path, |frame| {
-        unpack.packets(frame, &layers.headers(frame), |packet, _, _| {
+        ahead.clear();
+        unpack.packets(frame, &layers.headers(frame), &mut ahead, |packet, _, _| {
             let hash = table.prepare(&packet.key);
             table.update(packet, hash, &mut add);
         });
@@ -123,6 +125,14 @@ fn fragments_belong_to_the_flow_whose_first_one_has_the_ports() {
     assert!(said.iter().any(|flow| flow.ports == [7, 8] && flow.tunnel.is_some()), "the first piece holds a start");
     let without_ports = |flow: &&Said| flow.ports == [0, 0] && flow.tunnel.is_none() && flow.octets > 1000;
     assert_eq!(said.iter().filter(without_ports).filter(|flow| flow.packets == [2, 0]).count(), 0);
+}
+
+#[test]
+fn fragments_in_different_tunnels_are_of_different_packets() {
+    let said = flows(4);
+    let within = |vni| said.iter().find(|flow| flow.tunnel.is_some_and(|(_, id, ..)| id == Some(vni))).expect("a flow");
+    assert_eq!((within(48).ports, within(48).packets), ([11, 12], [1, 0]));
+    assert_eq!((within(49).ports, within(49).packets), ([0, 0], [1, 0]));
 }
 
 #[test]

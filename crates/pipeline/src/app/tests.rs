@@ -293,6 +293,15 @@ fn the_first_question_is_named_and_its_answer_is_told_from_others() {
 }
 
 #[test]
+fn an_announcement_asks_nothing_and_answers_nothing() {
+    let announcement = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+    let mut dns = read_dns(&announcement);
+    dns.add(&read_dns(&question(0, false, 0, &[b"hello", b"local"], 1)));
+    assert_eq!((dns.name.as_str(), dns.kind, dns.response), ("hello.local", 1, None));
+    assert_eq!((dns.questions, dns.answers), (1, 1));
+}
+
+#[test]
 fn dns_over_tcp_is_read_where_a_segment_holds_a_message() {
     let message = question(7, false, 0, &[b"a", b"example"], 252);
     let with_length = [&be16(message.len())[..], &message].concat();

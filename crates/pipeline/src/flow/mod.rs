@@ -35,7 +35,7 @@ pub use packet::{Packet, Segment, Tunnel};
 pub use table::{OCTETS_PER_FLOW, Report, Table};
 pub use tcp::{Anomalies, Handshake, Times};
 pub use timeouts::{Reason, Timeouts};
-pub use unpack::Unpack;
+pub use unpack::{Ahead, Unpack};
 
 /// Packets that are looked at before the first of them is counted: as many as memory can be asked for at a time.
 pub const AHEAD: usize = 32;

@@ -177,11 +177,18 @@ impl Table {
         self.evicted
     }
 
+    /// Of a key: in this table only.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &Key) -> u32 {
+        key.hash(&self.seed)
+    }
+
     /// What [`update`](Self::update) wants to know of a key; and the place where it will look is fetched into the cache.
     #[inline]
     #[must_use]
     pub fn prepare(&self, key: &Key) -> u32 {
-        let hash = key.hash(&self.seed);
+        let hash = self.hash(key);
         prefetch::read(self.index.start(hash));
         hash
     }

@@ -241,6 +241,28 @@ fn collect<'a>(said: &'a mut Vec<Said>) -> impl FnMut(&Report<'_>) + 'a {
     }
 }
 
+#[test]
+fn a_report_ends_with_its_own_last_packet_also_after_a_clock_was_set_back() {
+    let mut table = Table::of(4, &TIMEOUTS);
+    let step =
+        Step { later: 0, hosts: (1, 2), port: 7, protocol: 17, flags: 0, octets: 60, error: false, tunnel: false };
+    let mut said = vec![];
+    let mut report = |report: &Report<'_>| {
+        said.push((
+            report.reason,
+            [report.flow.since(), report.flow.last()].map(|time| time.as_nanos() / 1_000_000_000),
+        ));
+    };
+    // An hour back, where it goes on for longer than a report may wait.
+    for (n, second) in (1..).zip([5_000, 5_001].into_iter().chain(1_400..1_412)) {
+        let packet = packet(&step, second * 1_000_000_000, n);
+        let hash = table.prepare(&packet.key);
+        table.update(&packet, hash, &mut report);
+    }
+    table.end(&mut report);
+    assert_eq!(said, [(Reason::Active, [1_400, 5_001]), (Reason::End, [1_410, 1_411])]);
+}
+
 proptest! {
     #[test]
     fn it_says_what_the_obvious_table_says(steps in prop::collection::vec(step(), 1..400), few in any::<bool>()) {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use capture::{Frame, FrameFlags, LinkType};
 
 use super::fragments::Fragments;
 use super::packet::{Packet, Segment, Tunnel};
 use crate::dissect::{Headers, Inside, Layers, Network, Transport, protocol};
 use crate::os::{Syn, Systems};
+
+/// Packets that wait for their turn, while their flows come into the cache.
+pub type Ahead = ArrayVec<Packet, { super::MOST_AHEAD }>;
 
 /// Makes packets of one queue's frames.
 #[derive(Debug)]
@@ -39,36 +43,40 @@ impl Unpack {
         Self { layers: Layers::default(), depth: depth.min(Self::MAX_DEPTH), known }
     }
 
-    /// The packets of a frame: first its own, then what that carries, then what this carries ...
-    /// Each comes with the frame that it was read of, and its headers.
+    /// Adds the packets of a frame: first its own, then what that carries, then what this carries ...; at most one and the depth.
+    /// `found` hears of each, with the frame that it was read of, and its headers.
     #[inline]
     pub fn packets<'f>(
         &mut self,
         frame: &Frame<'f>,
         headers: &Headers<'_>,
+        ahead: &mut Ahead,
         mut found: impl FnMut(&Packet, &Frame<'f>, &Headers<'_>),
     ) {
-        let mut packet = Packet::of(frame, headers);
-        complete(&mut packet, frame, headers, &mut self.known, 0);
+        let nth = ahead.len();
+        // Made where it stays: to copy what was just written in smaller pieces would make the processor wait.
+        ahead.push(Packet::of(frame, headers));
+        let packet = &mut ahead[nth];
+        complete(packet, frame, headers, &mut self.known, 0);
+        found(packet, frame, headers);
         if self.depth > 0
             && let Some(inside) = Inside::of(frame, headers)
         {
-            found(&packet, frame, headers);
-            return self.carried(&packet, packet.key.carries(inside.kind, inside.id), &inside, found);
+            self.carried(&inside, ahead, found);
         }
-        found(&packet, frame, headers);
     }
 
+    /// The packets inside of the one that was added last.
     #[cold]
     fn carried<'f>(
         &mut self,
-        outer: &Packet,
-        carrier: u32,
         inside: &Inside<'f>,
+        ahead: &mut Ahead,
         mut found: impl FnMut(&Packet, &Frame<'f>, &Headers<'_>),
     ) {
         let Self { layers, depth, known } = self;
-        let (mut inside, mut carrier) = (*inside, carrier);
+        let Some(outer) = ahead.last() else { return };
+        let (mut inside, mut carrier) = (*inside, outer.key.carries(inside.kind, inside.id));
         let mut around = outer.tunnel.map_or(0, |tunnel| tunnel.depth);
         for _ in 0..*depth {
             let headers = layers.headers(&inside.frame);
@@ -83,6 +91,7 @@ impl Unpack {
             if let Some(next) = &next {
                 carrier = packet.key.carries(next.kind, next.id);
             }
+            ahead.push(packet);
             found(&packet, &inside.frame, &headers);
             match next {
                 Some(next) => inside = next,
@@ -92,7 +101,7 @@ impl Unpack {
     }
 }
 
-/// Adds to a packet what its headers alone do not tell. In its place: to copy what was just written octet by octet would make the processor wait.
+/// Adds to a packet what its headers alone do not tell.
 #[inline(always)]
 fn complete(packet: &mut Packet, frame: &Frame<'_>, headers: &Headers<'_>, known: &mut Known, tunnel: u32) {
     if packet.segment.is_some_and(|segment| segment.has(Segment::SYN) && !segment.has(Segment::ACK)) {

@@ -9,14 +9,16 @@ use super::chosen::{Choice, PacketRecords, Packets};
 use super::output::{Output, Source};
 use super::{Control, Matcher, next_wanted};
 use crate::app::{Apps, Payload};
-use crate::flow::{AHEAD, MOST_AHEAD, Packet, Report, Table, Unpack};
+use crate::flow::{AHEAD, Ahead, MOST_AHEAD, Packet, Report, Table, Unpack};
 
 /// Makes flows of one queue's frames.
 #[derive(Debug)]
 pub struct Flows {
     table: Table,
     unpack: Unpack,
-    ahead: ArrayVec<(Packet, u32), MOST_AHEAD>,
+    ahead: Ahead,
+    /// How many of these were counted.
+    counted: usize,
     /// Looks at payloads, if they are to be looked at.
     apps: Option<Apps>,
     /// Which packets have records as well.
@@ -37,7 +39,7 @@ impl Flows {
     /// comes, and the longest time that a packet waits in the ring; of a file time is what its packets say.
     #[must_use]
     pub fn new(table: Table, unpack: Unpack, chosen: PacketRecords, live: Option<Duration>) -> Self {
-        Self { table, unpack, ahead: ArrayVec::new(), apps: None, chosen, live }
+        Self { table, unpack, ahead: Ahead::new(), counted: 0, apps: None, chosen, live }
     }
 
     /// Looks at payloads, too.
@@ -57,9 +59,6 @@ impl Flows {
     ) -> Result<(), CaptureError> {
         loop {
             let more = self.gather(batch, matcher, output, control);
-            for (_, hash) in &self.ahead {
-                self.table.approach(*hash);
-            }
             let mut cut = None;
             self.count(|report| write(report, output, batch, control, now, &mut cut));
             self.tell(output);
@@ -98,24 +97,29 @@ impl Flows {
             let Self { table, unpack, ahead, apps, chosen, .. } = self;
             let matches = chosen.packets != Packets::None && chosen.matches(&frame);
             let choose = |packet: &Packet| if matches { chosen.choose(packet, keeping_up) } else { Choice::Unselected };
-            output.packets(&frame, choose, unpack, |packet, frame, headers| {
-                let hash = table.prepare(&packet.key);
+            let mut nth = ahead.len();
+            output.packets(&frame, choose, unpack, ahead, |packet, frame, headers| {
                 if let Some(apps) = apps {
-                    apps.look(ahead.len(), packet, hash, Payload::of(frame, headers));
+                    apps.look(nth, packet, table.hash(&packet.key), Payload::of(frame, headers));
+                    nth += 1;
                 }
-                ahead.push((*packet, hash));
             });
         }
         true
     }
 
-    /// Counts the packets that were looked at.
+    /// Counts the packets that were looked at. In three rounds: where the index will be read, then the flow, then both are in the cache.
     #[inline]
     fn count(&mut self, mut report: impl FnMut(&Report<'_>)) {
-        let Self { table, ahead, apps, .. } = self;
+        let Self { table, ahead, counted, apps, .. } = self;
+        let hashes: ArrayVec<u32, MOST_AHEAD> = ahead.iter().map(|packet| table.prepare(&packet.key)).collect();
+        hashes.iter().for_each(|hash| table.approach(*hash));
         let mut found = apps.as_ref().map_or(&[][..], Apps::found);
-        for (nth, (packet, hash)) in ahead.drain(..).enumerate() {
-            table.update(&packet, hash, &mut report);
+        while let Some((packet, hash)) = ahead.get(*counted).zip(hashes.get(*counted)) {
+            let nth = *counted;
+            // Before, so that one that panics is not counted again at the end.
+            *counted += 1;
+            table.update(packet, *hash, &mut report);
             if let Some(((of, finding), rest)) = found.split_first()
                 && usize::from(*of) == nth
             {
@@ -123,6 +127,8 @@ impl Flows {
                 found = rest;
             }
         }
+        ahead.clear();
+        *counted = 0;
         if let Some(apps) = apps {
             apps.forget();
         }
@@ -164,10 +170,10 @@ impl Flows {
             apps.end();
         }
         self.table.end(|report| write(report, output, source, control, now, &mut cut));
-        self.tell(output);
     }
 
-    fn tell(&self, output: &mut Output) {
+    /// Says how full the table is, and what is in no report yet: after [`end`](Self::end) what a panic kept from it.
+    pub(super) fn tell(&self, output: &mut Output) {
         output.flows(self.table.live() as u64, self.table.unreported(), self.table.evicted());
         if let Some(apps) = &self.apps {
             output.counters().apps(apps.counts(), self.table.turned_away());

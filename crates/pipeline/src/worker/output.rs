@@ -10,7 +10,7 @@ use super::chosen::Choice;
 use super::{Control, STATS_INTERVAL};
 use crate::batch::OpenBatch;
 use crate::dissect::{Headers, Layers};
-use crate::flow::{Packet, Report, Unpack};
+use crate::flow::{Ahead, Packet, Report, Unpack};
 use crate::glimpse::Glimpse;
 use crate::handoff::LaneSender;
 use crate::ledger::{Loss, QueueCounters, SinkCounters};
@@ -201,11 +201,12 @@ impl Output {
         frame: &Frame<'f>,
         choose: impl Fn(&Packet) -> Choice,
         unpack: &mut Unpack,
+        ahead: &mut Ahead,
         mut found: impl FnMut(&Packet, &Frame<'f>, &Headers<'_>),
     ) {
         let headers = self.layers.headers(frame);
         let (mut packets, mut choice) = (0, Choice::Unselected);
-        unpack.packets(frame, &headers, |packet, frame, headers| {
+        unpack.packets(frame, &headers, ahead, |packet, frame, headers| {
             if packets == 0 {
                 choice = choose(packet);
             }

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use capture::{Frame, Interface, LinkType, QueueStats, RxQueue};
 use pipeline::batch::OpenBatch;
 use pipeline::dissect::Layers;
-use pipeline::flow::{Table, Timeouts, Unpack};
+use pipeline::flow::{Ahead, Table, Timeouts, Unpack};
 use pipeline::ledger::QueueCounters;
 use pipeline::pool::Pool;
 use pipeline::record::{Encoder, Observer};
@@ -68,9 +68,10 @@ impl Take for Reader {
                 })?,
                 Way::Flow => {
                     let mut table = Table::new(FLOW_MEMORY, &Timeouts::default());
-                    let mut unpack = Unpack::new(Unpack::MAX_DEPTH, Arc::default());
+                    let (mut unpack, mut ahead) = (Unpack::new(Unpack::MAX_DEPTH, Arc::default()), Ahead::new());
                     read(&mut queue, &stop, &mut |frame: &Frame<'_>| {
-                        unpack.packets(frame, &layers.headers(frame), |packet, _, _| {
+                        ahead.clear();
+                        unpack.packets(frame, &layers.headers(frame), &mut ahead, |packet, _, _| {
                             let hash = table.prepare(&packet.key);
                             table.update(packet, hash, |report| {
                                 std::hint::black_box(report);
