@@ -24,11 +24,18 @@ pub(crate) fn start(ledger: &Arc<Ledger>, glimpse: Glimpse) -> Result<()> {
     Ok(())
 }
 
+/// Packets by protocol.
+#[derive(Default)]
+struct Shares {
+    packets: u64,
+    protocols: BTreeMap<String, u64>,
+}
+
 /// What was seen in this interval.
 #[derive(Default)]
 struct View {
-    sampled: usize,
-    protocols: BTreeMap<String, usize>,
+    /// By their own records, and by reports of flows, which count where there are no others.
+    sampled: [Shares; 2],
     lines: Vec<String>,
     frames: u64,
     octets: u64,
@@ -48,10 +55,13 @@ impl View {
 
     fn look(&mut self, record: &[u8]) {
         let Ok(record) = serde_json::from_slice::<Value>(record) else { return };
-        self.sampled += 1;
         let network = &record["network"];
         let protocol = network["transport"].as_str().or(network["type"].as_str()).unwrap_or("other");
-        *self.protocols.entry(protocol.to_owned()).or_default() += 1;
+        // Of a flow's report; a packet's record has no number of them.
+        let packets = network["packets"].as_u64();
+        let shares = &mut self.sampled[usize::from(packets.is_some())];
+        shares.packets += packets.unwrap_or(1);
+        *shares.protocols.entry(protocol.to_owned()).or_default() += packets.unwrap_or(1);
         if self.lines.len() < SHOWN {
             self.lines.push(line(&record, protocol));
         }
@@ -62,11 +72,10 @@ impl View {
         let per_second = |n: u64| n as f64 / time.as_secs_f64();
         let (packets, bits) =
             (per_second(frames.processed - self.frames), per_second(frames.octets - self.octets) * 8.0);
-        let shares: Vec<_> = self
-            .protocols
-            .iter()
-            .map(|(name, n)| format!("{name} {:.0} %", *n as f64 * 100.0 / self.sampled as f64))
-            .collect();
+        let [of_packets, of_flows] = &self.sampled;
+        let Shares { packets: all, protocols } = if of_packets.packets > 0 { of_packets } else { of_flows };
+        let share = |n: u64| n as f64 * 100.0 / *all as f64;
+        let shares: Vec<_> = protocols.iter().map(|(name, n)| format!("{name} {:.0} %", share(*n))).collect();
         tell(format_args!(
             "{packets:>10.0} packets/s {:>9} dropped {}   {}",
             rate(bits),
@@ -86,7 +95,7 @@ fn rate(bits: f64) -> String {
     }
 }
 
-/// `10.0.0.1:443 > 10.0.0.2:51234 tcp 60`
+/// `10.0.0.1:443 > 10.0.0.2:51234 tcp 60 octets`; of a flow its packets, too.
 fn line(record: &Value, protocol: &str) -> String {
     let end = |side: &str| {
         let side = &record[side];
@@ -98,11 +107,11 @@ fn line(record: &Value, protocol: &str) -> String {
         }
     };
     let time = record["@timestamp"].as_str().and_then(|time| time.get(11..26)).unwrap_or_default();
-    let direction = record["ringtap"]["frame"]["direction"].as_str().unwrap_or("--");
-    format!(
-        "{time} {direction} {} > {} {protocol} {} octets",
-        end("source"),
-        end("destination"),
-        record["network"]["bytes"]
-    )
+    let network = &record["network"];
+    let (what, packets) = match &network["packets"] {
+        Value::Null => (record["ringtap"]["frame"]["direction"].as_str().unwrap_or("--"), String::new()),
+        packets => ("flow", format!("{packets} packets ")),
+    };
+    let (source, destination) = (end("source"), end("destination"));
+    format!("{time} {what} {source} > {destination} {protocol} {packets}{} octets", network["bytes"])
 }

@@ -202,6 +202,14 @@ fn the_live_view_shows_packets_and_is_no_sink() {
     assert!(done.stdout.is_empty());
 }
 
+#[test]
+fn the_live_view_of_flows_says_how_many_packets_they_have() {
+    let lan = Lan::silent();
+    let running = lan.run(&["--show", "--to", "null:", "--records", "flows", "--flow-active", "1s"]);
+    lan.send_at(&FrameShape::default(), 4_000, Some(1_000));
+    running.interrupt().expect(0).says(&["flow 192.0.2.1:10000 > 192.0.2.2:9 udp", " packets ", "udp 100 %"]);
+}
+
 /// Printed, not judged: what a user waits for.
 #[test]
 fn the_time_from_start_to_the_first_record() {

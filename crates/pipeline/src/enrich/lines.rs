@@ -20,7 +20,8 @@ pub(super) fn is_meant(start: &[u8]) -> bool {
 pub(super) fn parse(octets: impl Read, path: &Path, part: Part) -> Result<Database, DatabaseError> {
     let damaged = |reason: String| DatabaseError::Damaged { path: path.to_owned(), reason };
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(octets);
-    let (mut v4, mut v6): (Vec<(u32, u32, u32)>, Vec<(u128, u128, u32)>) = (Vec::new(), Vec::new());
+    let mut v4: Vec<(u32, u32, u32)> = Vec::new();
+    let mut v6: Vec<(u128, u128, u32)> = Vec::new();
     let mut numbers: HashMap<Entry, u32> = HashMap::from([(Entry::default(), 0)]);
     let (mut line, mut lines) = (StringRecord::new(), 0_u64);
     while reader.read_record(&mut line).map_err(|error| damaged(error.to_string()))? {
