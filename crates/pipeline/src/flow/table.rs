@@ -15,14 +15,16 @@ use super::timeouts::{Reason, Ticks, Timeouts};
 use crate::app::{Finding, Room, Seen};
 use crate::sys::{prefetch, vec};
 
+mod memory;
+
+pub use memory::OCTETS_PER_FLOW;
+
 /// Rows of the wheel, a tick each: who is to be looked at when. What is due later is looked at once more on its way.
 const WHEEL: usize = 8192;
 /// The row after them: flows that are free.
 const FREE: usize = WHEEL;
 /// The row after that: flows that are just being looked at.
 const NOW: usize = WHEEL + 1;
-/// Of so many flows there is always room for one extra. More take the room of flows.
-const FLOWS_PER_EXTRA: usize = 16;
 /// Rows by the second of the last packet.
 const SECONDS: usize = 2048;
 
@@ -76,9 +78,6 @@ pub struct Table {
 }
 
 impl Table {
-    /// Octets that a flow takes, without the index.
-    const FLOW: usize = size_of::<Flow>() + 2 * Lists::FLOW;
-
     /// A table of at most `memory` octets, all that it has included; it holds at least 16 flows.
     #[must_use]
     pub fn new(memory: usize, timeouts: &Timeouts) -> Self {
@@ -114,43 +113,6 @@ impl Table {
     pub fn with_room(mut self, octets: usize) -> Self {
         self.room = Room::new(octets, self.most);
         self
-    }
-
-    /// Extras for which there is always room.
-    fn extras_for(flows: usize) -> usize {
-        (flows / FLOWS_PER_EXTRA).max(1)
-    }
-
-    /// Whether there is memory for so many flows and extras.
-    fn holds(&self, flows: usize, extras: usize) -> bool {
-        let extras = extras.max(Self::extras_for(self.most));
-        flows <= self.most && flows * Self::FLOW + extras * Extras::OCTETS <= self.memory
-    }
-
-    /// Whether one more flow would take more memory than there is.
-    fn is_full(&self) -> bool {
-        self.live == self.flows.len() && !self.holds(self.live + 1, self.extras.taken())
-    }
-
-    /// Whether one more extra would take more memory than there is.
-    fn extras_are_full(&self) -> bool {
-        let taken = self.extras.taken();
-        !self.extras.has_free() && taken >= Self::extras_for(self.most) && !self.holds(self.flows.len(), taken + 1)
-    }
-
-    /// How many flows fit into so many octets.
-    #[must_use]
-    pub fn flows_in(memory: usize) -> usize {
-        let takes = |flows: usize| {
-            let extras = Self::extras_for(flows) * Extras::OCTETS;
-            flows * Self::FLOW + extras + Index::places_for(flows) * Index::PLACE
-        };
-        let (mut fit, mut too_many) = (16, memory / size_of::<Flow>() + 17);
-        while too_many - fit > 1 {
-            let middle = usize::midpoint(fit, too_many);
-            if takes(middle) <= memory { fit = middle } else { too_many = middle }
-        }
-        fit
     }
 
     /// How many flows it can hold.
@@ -451,11 +413,6 @@ impl Table {
 fn row(second: u64) -> usize {
     (second % SECONDS as u64) as usize
 }
-
-/// What a live flow takes, where three quarters of the places of the index are in use: the most that a row has.
-pub const OCTETS_PER_FLOW: usize = Table::FLOW + Index::PLACE * 4 / 3 + Extras::OCTETS.div_ceil(FLOWS_PER_EXTRA);
-
-const _: () = assert!(size_of::<Flow>() == 224 && OCTETS_PER_FLOW < 256);
 
 #[cfg(test)]
 #[path = "table_tests.rs"]

@@ -260,7 +260,7 @@ fn a_report_ends_with_its_own_last_packet_also_after_a_clock_was_set_back() {
         table.update(&packet, hash, &mut report);
     }
     table.end(&mut report);
-    assert_eq!(said, [(Reason::Active, [1_400, 5_001]), (Reason::End, [1_410, 1_411])]);
+    assert_eq!(said, [(Reason::Active, [1_400, 5_001]), (Reason::End, [1_409, 1_411])]);
 }
 
 proptest! {
