@@ -132,7 +132,7 @@ fn run(story: Story) -> Outcome {
         let mut output = Output::new(encoder, pool, lanes, Arc::clone(&counters), 0, Duration::from_millis(5));
         let mut queue = FaultQueue::new(MemoryQueue::new(all, &[7, 1, 64, 3]), story.faults);
         let mut flows = story.flows.map(|(packets, one_in)| {
-            let table = Table::new(0, &Timeouts::default());
+            let table = Table::new(0, &NEVER);
             Flows::new(table, Unpack::new(4, Arc::default()), PacketRecords::new(packets, one_in), Some(Duration::ZERO))
         });
         let mut seen = 0;
@@ -260,6 +260,16 @@ proptest! {
         check(story);
     }
 }
+
+/// Times are of all years: with other timeouts everything would be over before the table is full.
+const NEVER: Timeouts = Timeouts {
+    active: Duration::MAX,
+    tcp: Duration::MAX,
+    tcp_opening: Duration::MAX,
+    tcp_closing: Duration::MAX,
+    udp: Duration::MAX,
+    other: Duration::MAX,
+};
 
 const QUIET: Story = Story {
     frames: 300,

@@ -82,9 +82,6 @@ for back, segment in segments(net, v6):
 # What is too long for a tunnel comes in pieces: the first holds the start of what is inside.
 whole = v4(False, 250, id=77) / udp(4789, False) / VXLAN(vni=47, flags="Instance") / eth(False) / v4(False, 200) / UDP(sport=7, dport=8) / (b"x" * 3000)
 packets += [eth(False) / piece for piece in fragment(whole, 1400)]
-# Who has the same addresses in another network is another one.
-first, later = fragment(v4(False, 202, id=78) / UDP(sport=11, dport=12) / (b"x" * 64), 40)
-packets += [eth(False) / v4(False, 250) / udp(4789, False) / VXLAN(vni=vni, flags="Instance") / eth(False) / piece for vni, piece in ((48, first), (49, later))]
 # Errors about what is in a tunnel, and about the tunnel.
 lost = v4(False, 201) / UDP(sport=9, dport=10) / b"lost"
 packets.append(eth(False) / v4(False, 250) / GRE() / lost)
