@@ -203,7 +203,9 @@ fn losses_show_as_segments_that_come_again_and_as_many_as_tshark_finds() {
     let dumps = sensors.map(|(host, interface)| {
         let file = folder.path().join(format!("{interface}.pcap"));
         let mut command = Command::new("tcpdump");
-        command.args(["-i", interface, "-n", "-s", "128", "-B", "65536", "-Z", "root", "-w"]).arg(&file);
+        // At once: what is in a block that is not full would be missing at the end, a second's packets at most.
+        let options = ["--immediate-mode", "-n", "-s", "128", "-B", "65536", "-Z", "root"];
+        command.args(["-i", interface]).args(options).arg("-w").arg(&file);
         command.stdin(Stdio::null());
         let dump = start_command(Some(host), command);
         dump.wait_for("listening on");
