@@ -65,7 +65,7 @@ fuzz_target!(|input: &[u8]| {
     let [one, other] = &mut rooms;
     let (mut table, mut unpack, mut flows) =
         (Table::new(0, &Timeouts::default()), Unpack::new(8, Arc::default()), encoder());
-    let (mut came, mut reported) = (0, 0);
+    let (mut ahead, mut came, mut reported) = (Ahead::new(), 0, 0);
     let mut report = |report: &Report<'_>| {
         reported += report.packets();
         let mut room = [0; MAX_RECORD];
