@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::sys::packet;
+use crate::sys::thread::on_this_core;
 
 /// Marks the numbered frames; the number follows, both in network byte order.
 pub const MAGIC: [u8; 4] = *b"RtSq";
@@ -55,6 +56,11 @@ impl Sender {
     /// # Panics
     /// If the kernel refuses a frame.
     pub fn send_numbered(&self, shape: &FrameShape, start: u64, count: u64, rate: Option<u32>) {
+        // A veth pair queues frames by the sender's core: those of one that moves to another core overtake each other.
+        on_this_core(|| self.send_here(shape, start, count, rate));
+    }
+
+    fn send_here(&self, shape: &FrameShape, start: u64, count: u64, rate: Option<u32>) {
         let begin = Instant::now();
         let batch = rate.map_or(BATCH, |r| (r as usize / 1000).clamp(1, BATCH)) as u64;
         let mut frames: Vec<Vec<u8>> = (0..batch).map(|i| numbered(shape, start + i)).collect();

@@ -38,6 +38,24 @@ pub fn stay_on_this_core() {
     assert_eq!(result, 0, "cannot stay on core {core}: {}", std::io::Error::last_os_error());
 }
 
+/// Does something with the calling thread on the core on which it is now, and lets it go where it might before.
+///
+/// # Panics
+/// If the kernel refuses it.
+pub(crate) fn on_this_core<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: a set of cores is an array of integers, for which zeros are valid: the empty set.
+    let mut before: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the set, whose size it is told; 0 is the calling thread.
+    let known = unsafe { libc::sched_getaffinity(0, size_of_val(&before), &raw mut before) };
+    assert!(known >= 0, "the kernel does not tell the cores: {}", std::io::Error::last_os_error());
+    stay_on_this_core();
+    let done = work();
+    // SAFETY: reads the set, whose size it is told.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&before), &raw const before) };
+    assert_eq!(result, 0, "the thread cannot leave its core: {}", std::io::Error::last_os_error());
+    done
+}
+
 fn clock(which: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec.
