@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::sys::packet;
+// A veth pair queues frames by the sender's core: those of one that moves to another core overtake each other.
 use crate::sys::thread::on_this_core;
 
 /// Marks the numbered frames; the number follows, both in network byte order.
@@ -56,7 +57,6 @@ impl Sender {
     /// # Panics
     /// If the kernel refuses a frame.
     pub fn send_numbered(&self, shape: &FrameShape, start: u64, count: u64, rate: Option<u32>) {
-        // A veth pair queues frames by the sender's core: those of one that moves to another core overtake each other.
         on_this_core(|| self.send_here(shape, start, count, rate));
     }
 
@@ -70,7 +70,7 @@ impl Sender {
             for (frame, number) in frames.iter_mut().zip(start + done..start + done + now) {
                 renumber(frame, shape, number);
             }
-            self.send(frames.get(..usize::try_from(now).unwrap_or(0)).unwrap_or(&[]));
+            self.send_all(frames.get(..usize::try_from(now).unwrap_or(0)).unwrap_or(&[]));
             done += now;
             if let Some(rate) = rate {
                 let due = begin + Duration::from_secs_f64(done as f64 / f64::from(rate));
@@ -84,6 +84,10 @@ impl Sender {
     /// # Panics
     /// If the kernel refuses one.
     pub fn send(&self, frames: &[Vec<u8>]) {
+        on_this_core(|| self.send_all(frames));
+    }
+
+    fn send_all(&self, frames: &[Vec<u8>]) {
         let mut left = frames;
         while !left.is_empty() {
             match packet::send(&self.socket, left) {
