@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use capture::{CaptureError, TxQueue, TxStats};
 use capture_afpacket::{CopyTx, Tx, TxOptions};
 use common::{Lab, finish, single};
-use testkit::net::VethOptions;
+use testkit::net::{VethOptions, stay_on_this_core};
 use testkit::send::{FrameShape, numbered};
 
 fn send_all(tx: &mut impl TxQueue, frames: &[Vec<u8>]) {
@@ -33,6 +33,8 @@ fn send_all(tx: &mut impl TxQueue, frames: &[Vec<u8>]) {
 
 fn all_by(mut tx: impl TxQueue, frames: &[Vec<u8>], longest: usize) -> TxStats {
     assert_eq!(tx.max_frame(), longest + 4);
+    // The kernel queues frames by the sender's core: those of one that moves overtake each other.
+    stay_on_this_core();
     send_all(&mut tx, frames);
     tx.stats()
 }
