@@ -3,6 +3,8 @@
 //! Compared is what tshark finds in each frame, and in the tunnels there: who with whom, how many packets each way and (outside of tunnels) octets,
 //! and for TCP the round trip of the handshake and what was sent again. [`REASONS`] has what differs, and why.
 
+#[path = "common/never.rs"]
+mod never;
 #[path = "common/pcaps.rs"]
 mod pcaps;
 
@@ -12,10 +14,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
+use never::NEVER;
 use pipeline::dissect::{Headers, Layers};
-use pipeline::flow::{Ahead, Ends, Extra, Report, Side, Table, Timeouts, Unpack};
+use pipeline::flow::{Ahead, Ends, Extra, Report, Side, Table, Unpack};
 
 /// Files of which something differs, and why.
 const REASONS: [(&str, Differs, &str); 9] = [
@@ -46,16 +48,6 @@ enum Differs {
 /// Smaller captures hold some packets that somebody's parser stumbled over: another test's business, unless there are tunnels, fragments or errors
 /// of ICMP in them.
 const SMALLEST: u64 = 20_000;
-
-/// Never: one flow for each pair of ends, as tshark has it.
-const NEVER: Timeouts = Timeouts {
-    active: Duration::MAX,
-    tcp: Duration::MAX,
-    tcp_opening: Duration::MAX,
-    tcp_closing: Duration::MAX,
-    udp: Duration::MAX,
-    other: Duration::MAX,
-};
 
 /// Of one direction of a conversation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +84,7 @@ fn end(ends: Ends, address: [u8; 16], port: u16) -> String {
 /// `None` if there are links that we do not read.
 fn ours(path: &Path) -> Option<View> {
     let (mut table, mut unpack, mut layers) =
+        // One flow for each pair of ends, as tshark has it.
         (Table::new(64 << 20, &NEVER), Unpack::new(8, Arc::default()), Layers::default());
     let (mut view, mut special) = (View::default(), false);
     let mut add = |report: &Report<'_>| {

@@ -1,12 +1,16 @@
 //! Whatever the queue and the sinks do: every record is handed over once, in sequence, and the ledger closes.
 
+#[path = "common/never.rs"]
+mod never;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use capture::{Count, Frame};
-use pipeline::flow::{Table, Timeouts, Unpack};
+use never::NEVER;
+use pipeline::flow::{Table, Unpack};
 use pipeline::handoff::{Doorbell, lane};
 use pipeline::ledger::{Ledger, Loss, Report};
 use pipeline::pool::Pool;
@@ -132,6 +136,7 @@ fn run(story: Story) -> Outcome {
         let mut output = Output::new(encoder, pool, lanes, Arc::clone(&counters), 0, Duration::from_millis(5));
         let mut queue = FaultQueue::new(MemoryQueue::new(all, &[7, 1, 64, 3]), story.faults);
         let mut flows = story.flows.map(|(packets, one_in)| {
+            // Times are of all years: with other timeouts everything would be over before the table is full.
             let table = Table::new(0, &NEVER);
             Flows::new(table, Unpack::new(4, Arc::default()), PacketRecords::new(packets, one_in), Some(Duration::ZERO))
         });
@@ -260,16 +265,6 @@ proptest! {
         check(story);
     }
 }
-
-/// Times are of all years: with other timeouts everything would be over before the table is full.
-const NEVER: Timeouts = Timeouts {
-    active: Duration::MAX,
-    tcp: Duration::MAX,
-    tcp_opening: Duration::MAX,
-    tcp_closing: Duration::MAX,
-    udp: Duration::MAX,
-    other: Duration::MAX,
-};
 
 const QUIET: Story = Story {
     frames: 300,

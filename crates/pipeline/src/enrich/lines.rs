@@ -8,7 +8,7 @@ use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord};
 
-use super::mmdb::{Database, DatabaseError, Entry, Part, cut, is_country};
+use super::mmdb::{Database, DatabaseError, Entry, Part, cut, is_country, system_number};
 
 /// Whether a file of these octets is meant: it begins with an address and a comma.
 pub(super) fn is_meant(start: &[u8]) -> bool {
@@ -68,7 +68,7 @@ fn entry(line: &StringRecord, part: Part) -> Option<Entry> {
             is_country(&code).then(|| Entry { code, ..Entry::default() })
         }
         Part::System => {
-            let number = third.trim_start_matches(['A', 'S', 'a', 's']).parse().ok().filter(|&number| number != 0)?;
+            let number = system_number(third)?;
             Some(Entry { number, name: cut(line.get(3).unwrap_or_default()), ..Entry::default() })
         }
     }

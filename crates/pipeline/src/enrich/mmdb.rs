@@ -267,7 +267,7 @@ impl Value {
     fn system(&self) -> Option<Entry> {
         let number = match self.get("autonomous_system_number").or_else(|| self.get("asn"))? {
             Self::Number(number) => u32::try_from(*number).ok()?,
-            Self::Text(text) => text.trim_start_matches(['A', 'S', 'a', 's']).parse().ok()?,
+            Self::Text(text) => system_number(text)?,
             _ => return None,
         };
         let names = ["autonomous_system_organization", "as_name", "org", "name"];
@@ -279,6 +279,11 @@ impl Value {
 /// Two letters; ZZ stands for unknown.
 pub(super) fn is_country(code: &str) -> bool {
     code.len() == 2 && code.bytes().all(|c| c.is_ascii_alphabetic()) && code != "ZZ"
+}
+
+/// `AS123` or `123`; 0 is none.
+pub(super) fn system_number(text: &str) -> Option<u32> {
+    text.trim_start_matches(['A', 'S', 'a', 's']).parse().ok().filter(|&number| number != 0)
 }
 
 /// A name as far as it gets into records, on one line.

@@ -349,7 +349,7 @@ impl Table {
     }
 
     fn remove(&mut self, number: u32) {
-        let hash = self.flows[number as usize].key().hash(&self.seed);
+        let hash = self.hash(self.flows[number as usize].key());
         self.index.remove(hash, number);
         self.extras.remove(self.flows[number as usize].extra);
         self.room.give_back(number);
